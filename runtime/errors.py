@@ -1,0 +1,41 @@
+"""Every error and warning that the runtime raises on purpose."""
+
+
+class CodecError(Exception):
+    """Base of all errors of this package."""
+
+
+class TruncatedError(CodecError):
+    """The stream ends before the part that a picture needs."""
+
+
+class CorruptError(CodecError):
+    """The bytes are not an RDC stream, or a needed part of the stream is damaged."""
+
+
+class UnsupportedError(CodecError):
+    """The stream is well formed but uses a feature that this version cannot read."""
+
+
+class WrongModelError(CodecError):
+    """The stream was written with another model than the one that is loaded."""
+
+
+class LimitError(CodecError):
+    """The picture or stream is larger than a limit that the caller or the format sets."""
+
+
+class BackendError(CodecError):
+    """The backend asked for is missing or cannot run here."""
+
+
+class InputError(CodecError, ValueError):
+    """An argument or an image is not one that can be coded."""
+
+
+class CodecWarning(UserWarning):
+    """Base of all warnings of this package."""
+
+
+class DamagedAuxiliaryWarning(CodecWarning):
+    """Auxiliary data is damaged or cut off; the picture is decoded without that part."""
