@@ -1,0 +1,166 @@
+"""The two branches: x -> x1 for machines, (x, x1) -> residual r for people, x_beta = x1 + (1 - beta) * r."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from model.config import HYPER_LIMIT, QUADTREE_PASSES, SYMBOL_LIMIT, BranchConfig, ModelConfig
+from model.context import QuadtreeMean, SliceMean, pass_of
+from model.gain import GainUnit
+from model.layers import conv1x1, initialise
+from model.likelihood import GaussianRate, HyperRate
+from model.rounding import clamp_returning, round_ste
+from model.scale_network import ScaleNetwork
+from model.transforms import IMAGE_CHANNELS, Analysis, HyperAnalysis, HyperSynthesis, Synthesis
+
+
+def level_lambdas(bounds: tuple[float, float], levels: int) -> Tensor:
+    """Multipliers of the trained levels, float [levels], geometric between the bounds."""
+    low, high = bounds
+    return low * (high / low) ** (torch.arange(levels) / (levels - 1))
+
+
+@dataclasses.dataclass
+class BranchOutput:
+    """What one branch makes of a batch.
+
+    image: folded x1 (primary) or residual r (auxiliary), [N, 192, H/8, W/8]. latent: y-hat after the
+    inverse gain. bits: [N, slices + 1], hyper-latent first. z, symbols: the coded integers, as floats.
+    indexes: table of every symbol.
+    """
+
+    image: Tensor
+    latent: Tensor
+    bits: Tensor
+    z: Tensor
+    symbols: Tensor
+    indexes: Tensor
+
+
+class _Branch(nn.Module):
+    """Parts that both branches have, and the quantisation that training simulates."""
+
+    def __init__(self, config: BranchConfig, lambdas: Tensor, scale_inputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.gain = GainUnit(config.latent, lambdas)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.scale_network = ScaleNetwork(scale_inputs, config.scale_hidden, config.latent)
+        self.hyper_rate = HyperRate(config.hyper)
+        self.gaussian_rate = GaussianRate()
+
+    def _hyper(self, gained: Tensor) -> tuple[Tensor, Tensor]:
+        """z symbols [N, hyper, h/4, w/4] and their bits per image [N]."""
+        z = clamp_returning(self.hyper_analysis(gained), -HYPER_LIMIT, HYPER_LIMIT)
+        symbols = round_ste(z)
+        noisy = z + torch.empty_like(z).uniform_(-0.5, 0.5) if self.training else symbols
+        return symbols, self.hyper_rate(noisy).sum((1, 2, 3))
+
+    def _residual(self, gained: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols r = clamp(round(g*y - mean)) and the value that the rate is taken of (noisy in training)."""
+        r = clamp_returning(gained - mean, -SYMBOL_LIMIT, SYMBOL_LIMIT)
+        symbols = round_ste(r)
+        return symbols, r + torch.empty_like(r).uniform_(-0.5, 0.5) if self.training else symbols
+
+
+class PrimaryBranch(_Branch):
+    """Codes the image for machine vision, all or nothing: four quadtree passes over all channels."""
+
+    def __init__(self, config: BranchConfig, lambdas: Tensor) -> None:
+        super().__init__(config, lambdas, config.hyper)
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.mean = QuadtreeMean(config)
+
+    def forward(self, folded: Tensor, level: Tensor) -> BranchOutput:
+        """folded: image in [0, 1], [N, 192, H/8, W/8] with H, W multiples of 64. level: [N]."""
+        gained = self.gain.gain(self.analysis(folded), level)
+        z, z_bits = self._hyper(gained)
+        indexes = self.scale_network(z)
+        features = self.hyper_synthesis(z)
+        passes = pass_of(*gained.shape[1:], device=gained.device)
+        decoded = torch.zeros_like(gained)
+        symbols = torch.zeros_like(gained)
+        rated = torch.zeros_like(gained)
+        for index in range(QUADTREE_PASSES):
+            mask = (passes == index).to(gained.dtype)
+            mean = self.mean(index, features, decoded)
+            r, noisy = self._residual(gained, mean)
+            symbols = symbols + mask * r
+            rated = rated + mask * noisy
+            decoded = decoded + mask * (r + mean)
+        y_bits = self.gaussian_rate(rated, indexes).sum((1, 2, 3))
+        latent = self.gain.inverse(decoded, level)
+        image = self.synthesis(latent)
+        return BranchOutput(image, latent, torch.stack([z_bits, y_bits], 1), z, symbols, indexes)
+
+
+class AuxiliaryBranch(_Branch):
+    """Codes the residual that turns x1 into a faithful picture, in slices that may be missing from the end."""
+
+    def __init__(self, config: BranchConfig, lambdas: Tensor, primary: BranchConfig) -> None:
+        # The integer network also sees the primary hyper-latents: decoded integers, so parsing stays exact.
+        super().__init__(config, lambdas, config.hyper + primary.hyper)
+        c = config.channels
+        self.primary_scale = 1.0 / primary.latent_scale
+        self.condition = conv1x1(primary.latent, c)
+        self.analysis = Analysis(config, 2 * IMAGE_CHANNELS)
+        self.synthesis = Synthesis(config, extra=c, image=True)
+        self.mean = SliceMean(config, c)
+
+    def forward(
+        self, folded: Tensor, level: Tensor, primary: BranchOutput, received: Tensor | int | None = None
+    ) -> BranchOutput:
+        """folded, level as in the primary branch, whose output is `primary`.
+
+        received: how many slices the decoder has (int or int [N]); the others decode as symbol 0
+        with their predicted mean and cost nothing. Bits: [N, slices + 1], zero for missing slices.
+        """
+        config, image1 = self.config, primary.image.detach()
+        if received is None:
+            received = config.slices
+        received = torch.as_tensor(received, device=folded.device).expand(folded.shape[0])
+        y = self.analysis(torch.cat([folded, image1], 1))
+        gained = self.gain.gain(y, level)
+        z, z_bits = self._hyper(gained)
+        indexes = self.scale_network(torch.cat([z, primary.z.detach()], 1))
+        condition = self.condition(primary.latent.detach() * self.primary_scale)
+        features = torch.cat([self.hyper_synthesis(z), condition], 1)
+        decoded: list[Tensor] = []
+        symbols, bits = [], [z_bits]
+        for s, (part, index) in enumerate(
+            zip(gained.chunk(config.slices, 1), indexes.chunk(config.slices, 1), strict=True)
+        ):
+            present = (received > s).to(gained.dtype)
+            mean = self.mean(s, features, decoded)
+            r, noisy = self._residual(part, mean)
+            r = r * present[:, None, None, None]
+            symbols.append(r)
+            bits.append(self.gaussian_rate(noisy, index).sum((1, 2, 3)) * present)
+            decoded.append(r + mean)
+        latent = self.gain.inverse(torch.cat(decoded, 1), level)
+        image = self.synthesis(latent, condition, image1)
+        return BranchOutput(image, latent, torch.stack(bits, 1), z, torch.cat(symbols, 1), indexes)
+
+
+class RateDistortionCognition(nn.Module):
+    """Both branches (Liu et al., "Rate-Distortion-Cognition Controllable Versatile Neural Image
+    Compression", ECCV 2024); the auxiliary one is absent in a single-branch model."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels = config.levels
+        self.primary = PrimaryBranch(config.primary, level_lambdas(config.primary_lambda, levels))
+        self.auxiliary = (
+            AuxiliaryBranch(
+                config.auxiliary, level_lambdas(config.auxiliary_lambda, levels), config.primary
+            )
+            if config.auxiliary is not None
+            else None
+        )
+        initialise(self)  # convolutions only: integer networks and gains keep their own start

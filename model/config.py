@@ -1,0 +1,83 @@
+"""Architecture constants, validated, as they are written beside a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+PIXEL_STRIDE = 8  # the heavy work happens at 1/8 resolution (space-to-depth)
+LATENT_STRIDE = 16  # latents y
+HYPER_STRIDE = 64  # hyper-latents z; images are padded to a multiple of this
+SYMBOL_LIMIT = 2047  # residual symbols are clamped to +-this inside the closed loop
+HYPER_LIMIT = 127  # hyper-latent symbols, so that they are int8 inputs of the scale network
+SCALE_TABLES = 64  # Gaussian CDF tables, sigma geometric between the two below
+SIGMA_LOW = 0.11
+SIGMA_HIGH = 256.0
+QUADTREE_PASSES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class BranchConfig:
+    """One branch. `channels` is the width of the transforms; `latent` and `hyper` count channels of y and z."""
+
+    channels: int = 128
+    latent: int = 128
+    hyper: int = 64
+    blocks: int = 4  # residual blocks at 1/8 resolution, each way
+    deep_blocks: int = 1  # residual blocks at 1/16 resolution, each way
+    context_blocks: int = 2  # residual blocks shared by the context passes
+    scale_hidden: int = 64  # width of the integer scale network
+    slices: int = 1  # latent groups that may be missing (auxiliary branch only)
+    latent_scale: float = 10.0  # y is multiplied by this before the gain (the gain starts at sqrt(lambda))
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < (0 if field.name.endswith("blocks") else 1):
+                raise ValueError(f"{field.name}={getattr(self, field.name)} is too small")
+        if self.latent % QUADTREE_PASSES:
+            raise ValueError(f"latent={self.latent} must be a multiple of {QUADTREE_PASSES}")
+        if self.latent % self.slices:
+            raise ValueError(f"latent={self.latent} must be a multiple of slices={self.slices}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Both branches and the range of Lagrange multipliers that their gain units span.
+
+    A *level* l in [0, levels - 1] is a continuous position in a gain table; its multiplier is
+    lambda(l) = low * (high / low)^(l / (levels - 1)), for the loss bpp + lambda * 255^2 * MSE.
+    """
+
+    primary: BranchConfig = dataclasses.field(default_factory=BranchConfig)
+    auxiliary: BranchConfig | None = dataclasses.field(
+        default_factory=lambda: BranchConfig(slices=4, context_blocks=1)
+    )
+    levels: int = 8
+    primary_lambda: tuple[float, float] = (0.0004, 0.04)
+    auxiliary_lambda: tuple[float, float] = (0.0018, 0.18)
+
+    def __post_init__(self) -> None:
+        if self.levels < 2:
+            raise ValueError(f"levels={self.levels} must be at least 2")
+        if self.primary.slices != 1:
+            raise ValueError("the primary branch is all or nothing: slices must be 1")
+        for name in ("primary_lambda", "auxiliary_lambda"):
+            low, high = getattr(self, name)
+            if not (0 < low < high and math.isfinite(high)):
+                raise ValueError(f"{name}={low, high} must be increasing and positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; `from_dict` is its inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Raise ValueError or TypeError for unknown names or values out of range."""
+        values = dict(values)
+        values["primary"] = BranchConfig(**values["primary"])
+        if values.get("auxiliary") is not None:
+            values["auxiliary"] = BranchConfig(**values["auxiliary"])
+        for name in ("primary_lambda", "auxiliary_lambda"):
+            values[name] = tuple(values[name])
+        return cls(**values)

@@ -1,0 +1,59 @@
+"""Mean prediction from what the decoder already has: quadtree passes (primary) and slices (auxiliary)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.config import QUADTREE_PASSES, BranchConfig
+from model.layers import blocks, conv1x1
+
+# Pass in which the 2x2 spatial positions of channel group 0 are coded; group k is k passes later (mod 4),
+# so every pass codes a quarter of the latents, spread over all channels (after DCVC-DC's quadtree).
+PASS_ORDER = ((0, 2), (3, 1))
+
+
+def pass_of(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """int64 [1, channels, height, width]: the pass that codes each latent."""
+    order = torch.tensor(PASS_ORDER, device=device)
+    rows = torch.arange(height, device=device) % 2
+    columns = torch.arange(width, device=device) % 2
+    group = torch.arange(channels, device=device) // (channels // QUADTREE_PASSES)
+    spatial = order[rows][:, columns]
+    return ((spatial[None] + group[:, None, None]) % QUADTREE_PASSES)[None]
+
+
+class QuadtreeMean(nn.Module):
+    """Mean of each of the four passes: pass 0 from hyper features alone, later ones also from decoded latents."""
+
+    def __init__(self, config: BranchConfig) -> None:
+        super().__init__()
+        c, latent, later = config.channels, config.latent, QUADTREE_PASSES - 1
+        self.first = conv1x1(c, latent)
+        self.adapters = nn.ModuleList(conv1x1(c + latent, c) for _ in range(later))
+        self.trunk = blocks(c, config.context_blocks)
+        self.heads = nn.ModuleList(conv1x1(c, latent) for _ in range(later))
+
+    def forward(self, index: int, features: Tensor, decoded: Tensor) -> Tensor:
+        """features [N, channels, h, w]; decoded float [N, latent, h, w], zero where not yet known."""
+        if index == 0:
+            return self.first(features).float()
+        h = self.adapters[index - 1](torch.cat([features, decoded], 1))
+        return self.heads[index - 1](self.trunk(h)).float()
+
+
+class SliceMean(nn.Module):
+    """Mean of slice s from hyper features, the primary branch's decoded latents and slices before s only."""
+
+    def __init__(self, config: BranchConfig, condition: int) -> None:
+        super().__init__()
+        c = config.channels
+        self.width = config.latent // config.slices
+        self.adapters = nn.ModuleList(conv1x1(c + condition + s * self.width, c) for s in range(config.slices))
+        self.trunk = blocks(c, config.context_blocks)
+        self.heads = nn.ModuleList(conv1x1(c, self.width) for _ in range(config.slices))
+
+    def forward(self, index: int, features: Tensor, decoded: list[Tensor]) -> Tensor:
+        """features [N, channels + condition, h, w]; decoded: the `index` slices before this one."""
+        h = self.adapters[index](torch.cat([features, *decoded], 1))
+        return self.heads[index](self.trunk(h)).float()

@@ -1,0 +1,102 @@
+"""Analysis, synthesis and hyper transforms. Images travel space-to-depth: [N, 192, H/8, W/8] (pixel_unshuffle(8))."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import PIXEL_STRIDE, BranchConfig
+from model.layers import Upsample, blocks, conv1x1, conv3x3
+
+IMAGE_CHANNELS = 3 * PIXEL_STRIDE * PIXEL_STRIDE
+
+
+def fold(image: Tensor) -> Tensor:
+    """[N, 3, H, W] -> [N, 192, H/8, W/8]."""
+    return F.pixel_unshuffle(image, PIXEL_STRIDE)
+
+
+def unfold(folded: Tensor) -> Tensor:
+    """[N, 192, H/8, W/8] -> [N, 3, H, W]."""
+    return F.pixel_shuffle(folded, PIXEL_STRIDE)
+
+
+class Analysis(nn.Module):
+    """Folded image(s) -> latent y, float32 [N, latent, H/16, W/16]."""
+
+    def __init__(self, config: BranchConfig, inputs: int = IMAGE_CHANNELS) -> None:
+        super().__init__()
+        c = config.channels
+        self.scale = config.latent_scale
+        self.stem = conv1x1(inputs, c)
+        self.body = blocks(c, config.blocks)
+        self.down = conv3x3(c, c, stride=2)
+        self.deep = blocks(c, config.deep_blocks)
+        self.head = conv1x1(c, config.latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.deep(self.down(self.body(self.stem(x))))
+        with torch.autocast(y.device.type, enabled=False):
+            return self.head(y.float()) * self.scale
+
+
+class Synthesis(nn.Module):
+    """Latent y-hat (after the inverse gain) -> folded image, float32 [N, 192, H/8, W/8].
+
+    `extra` counts channels of a condition at 1/16 resolution, `image` says whether a folded image
+    conditions the 1/8 stage (the auxiliary branch looks at the primary reconstruction).
+    """
+
+    def __init__(self, config: BranchConfig, extra: int = 0, image: bool = False) -> None:
+        super().__init__()
+        c = config.channels
+        self.scale = 1.0 / config.latent_scale
+        self.stem = conv1x1(config.latent + extra, c)
+        self.deep = blocks(c, config.deep_blocks)
+        self.up = Upsample(c, c, 2)
+        self.image = conv1x1(IMAGE_CHANNELS, c) if image else None
+        self.body = blocks(c, config.blocks)
+        self.head = conv1x1(c, IMAGE_CHANNELS)
+
+    def forward(self, y: Tensor, extra: Tensor | None = None, image: Tensor | None = None) -> Tensor:
+        y = y * self.scale
+        if extra is not None:
+            y = torch.cat([y, extra], 1)
+        x = self.up(self.deep(self.stem(y)))
+        if self.image is not None:
+            x = x + self.image(image)
+        x = self.body(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.head(x.float())
+
+
+class HyperAnalysis(nn.Module):
+    """Gained latent g * y -> z before rounding, float32 [N, hyper, H/64, W/64]."""
+
+    def __init__(self, config: BranchConfig) -> None:
+        super().__init__()
+        c = config.channels
+        self.net = nn.Sequential(
+            conv1x1(config.latent, c),
+            nn.LeakyReLU(0.1),
+            conv3x3(c, c, stride=2),
+            nn.LeakyReLU(0.1),
+            conv3x3(c, config.hyper, stride=2),
+        )
+
+    def forward(self, gained: Tensor) -> Tensor:
+        return self.net(gained).float()
+
+
+class HyperSynthesis(nn.Module):
+    """z symbols -> features for the mean predictor, [N, channels, H/16, W/16]. Floating point may enter
+    here: no table choice depends on it."""
+
+    def __init__(self, config: BranchConfig) -> None:
+        super().__init__()
+        c = config.channels
+        self.net = nn.Sequential(conv3x3(config.hyper, c), nn.LeakyReLU(0.1), Upsample(c, c, 4))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.net(z)

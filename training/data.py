@@ -1,0 +1,113 @@
+"""Photos of a folder, decoded once into a raw cache, served as random crops."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Image files below `folder`, sorted; raises FileNotFoundError when there are none."""
+    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f"no images under {folder}")
+    return paths
+
+
+class PhotoCache:
+    """All photos of a folder as one uint8 memory map, decoded on first use.
+
+    Photos smaller than `minimum` on a side are left out. Validation photos are those whose file name
+    hashes lowest, so adding photos moves few between the two sets.
+    """
+
+    def __init__(self, folder: str | Path, cache: str | Path, minimum: int, validation: int = 16) -> None:
+        paths = list_images(folder)
+        key = hashlib.sha256("\n".join(f"{p.name}:{p.stat().st_size}" for p in paths).encode()).hexdigest()
+        stem = Path(cache) / f"photos-{key[:16]}"
+        if not stem.with_suffix(".json").exists():
+            self._decode(paths, stem)
+        entries = json.loads(stem.with_suffix(".json").read_text())
+        self.pixels = np.memmap(stem.with_suffix(".u8"), np.uint8, "r")
+        entries = [e for e in entries if min(e["height"], e["width"]) >= minimum]
+        entries.sort(key=lambda e: hashlib.sha256(e["name"].encode()).digest())
+        self.validation, self.training = entries[:validation], entries[validation:]
+        if not self.training:
+            raise ValueError(f"{folder} has no photo of at least {minimum} pixels a side left to train on")
+
+    @staticmethod
+    def _decode(paths: list[Path], stem: Path) -> None:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        entries, offset = [], 0
+        partial = stem.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            for path in tqdm(paths, desc="decoding photos", unit="photo"):
+                with Image.open(path) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+                file.write(pixels.tobytes())
+                entries.append(
+                    {"name": path.name, "offset": offset, "height": pixels.shape[0], "width": pixels.shape[1]}
+                )
+                offset += pixels.size
+        os.replace(partial, stem.with_suffix(".u8"))
+        stem.with_suffix(".json").write_text(json.dumps(entries))
+
+    def photo(self, entry: dict) -> np.ndarray:
+        """uint8 [H, W, 3], a view of the map."""
+        h, w, start = entry["height"], entry["width"], entry["offset"]
+        return self.pixels[start : start + h * w * 3].reshape(h, w, 3)
+
+
+class Crops:
+    """Endless batches of random crops, uint8 [N, 3, size, size], prepared by one background thread.
+
+    A photo is drawn with weight by its area (large photos hold more crops), capped at eight crops' worth.
+    Flips both ways and transposition; half the time a photo over twice the crop size is halved first,
+    so that the model sees sharp content too.
+    """
+
+    def __init__(self, cache: PhotoCache, size: int, batch: int, seed: int) -> None:
+        self.cache, self.size, self.batch = cache, size, batch
+        self.random = np.random.default_rng(seed)
+        area = np.array([e["height"] * e["width"] for e in cache.training], np.float64)
+        weights = np.minimum(area, 8 * size * size)
+        self.weights = weights / weights.sum()
+        self.ready: queue.Queue[torch.Tensor] = queue.Queue(4)
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _crop(self) -> np.ndarray:
+        entry = self.cache.training[self.random.choice(len(self.weights), p=self.weights)]
+        photo, size = self.cache.photo(entry), self.size
+        halve = min(photo.shape[:2]) >= 2 * size and self.random.random() < 0.5
+        side = 2 * size if halve else size
+        top = self.random.integers(photo.shape[0] - side + 1)
+        left = self.random.integers(photo.shape[1] - side + 1)
+        crop = photo[top : top + side, left : left + side]
+        if halve:
+            crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BOX))
+        for axis in (0, 1):
+            if self.random.random() < 0.5:
+                crop = np.flip(crop, axis)
+        if self.random.random() < 0.5:
+            crop = crop.transpose(1, 0, 2)
+        return crop.transpose(2, 0, 1)
+
+    def _fill(self) -> None:
+        while True:
+            self.ready.put(torch.from_numpy(np.stack([self._crop() for _ in range(self.batch)])))
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        while True:
+            yield self.ready.get()
