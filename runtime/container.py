@@ -269,6 +269,7 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     flags, image_type, parse_id, picture_id = _HEAD.unpack(cursor.take(_HEAD.size))
     width, height = cursor.varint(), cursor.varint()
     qualities = _QUALITIES.unpack(cursor.take(_QUALITIES.size))
+    quality, base_quality, aux_quality = map(from_fixed, qualities)
     tile = cursor.varint()
     if (count := cursor.varint()) > MAX_CHUNKS:
         raise LimitError(f"{count} chunks, at most {MAX_CHUNKS} fit a stream")
@@ -286,7 +287,7 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     if tile:
         raise UnsupportedError(f"tiled stream (tiles of {tile} pixels) is not supported")
     try:
-        header = Header(width, height, *map(from_fixed, qualities), parse_id, picture_id)
+        header = Header(width, height, quality, base_quality, aux_quality, parse_id, picture_id)
     except InputError as error:
         raise CorruptError(f"header is not valid: {error}") from None
     if width * height > max_pixels:

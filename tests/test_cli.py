@@ -1,0 +1,292 @@
+"""The `rdc` command on real files with the shipped bundle."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from runtime import container
+from runtime.cli import main
+
+WIDTH, HEIGHT = 97, 61
+
+
+def rdc(*arguments: object) -> Result:
+    """Run in this process. An exception that the command let through fails the test here."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def fails(*arguments: object) -> list[str]:
+    """The lines on stderr of a command that must end with exit code 2."""
+    result = rdc(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    return [line for line in result.stderr.splitlines() if line.startswith("rdc: ")]
+
+
+def picture() -> Image.Image:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    waves = [128 + 90 * np.sin(x / a + y / b) for a, b in ((9, 30), (25, 11), (16, -14))]
+    return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    picture().save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def stream_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("stream")
+    picture().save(folder / "in.png")
+    assert rdc("encode", folder / "in.png", "-o", folder / "out.rdc").exit_code == 0
+    return (folder / "out.rdc").read_bytes()
+
+
+@pytest.fixture
+def stream(tmp_path: Path, stream_bytes: bytes) -> Path:
+    path = tmp_path / "photo.rdc"
+    path.write_bytes(stream_bytes)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+
+
+# --- one file ---------------------------------------------------------------------------------
+
+
+def test_encode_and_decode_one_file(photo, tmp_path):
+    out, back = tmp_path / "a.rdc", tmp_path / "back.png"
+    result = rdc("encode", photo, "-o", out, "-q", "80")
+    assert (result.exit_code, result.output) == (0, "")
+    assert rdc("decode", out, "-o", back).output == ""
+    with Image.open(back) as image:
+        assert (image.size, image.mode) == ((WIDTH, HEIGHT), "RGB")
+        error = np.asarray(image, np.float64) - np.asarray(picture(), np.float64)
+    assert np.mean(error**2) < 200
+    assert files(tmp_path) == ["a.rdc", "back.png", "photo.png"]
+
+
+def test_as_a_process_of_its_own(photo, tmp_path):
+    command = [sys.executable, "-c", "from runtime.cli import main; main()"]
+    out = tmp_path / "out.rdc"
+    subprocess.run([*command, "encode", photo, "-o", out], check=True)
+    done = subprocess.run([*command, "info", out, "--json"], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["width"] == WIDTH
+    bad = subprocess.run(
+        [*command, "decode", photo, "-o", tmp_path / "x.png"], capture_output=True, text=True
+    )
+    assert bad.returncode == 2
+    assert bad.stderr == f"rdc: {photo}: not an RDC stream\n"
+
+
+def test_output_may_be_a_folder_and_is_overwritten(photo, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "photo.rdc").write_bytes(b"old")
+    assert rdc("encode", photo, "-o", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "photo.rdc").read_bytes()[:3] == container.MAGIC
+
+
+def test_layers_and_qualities_reach_the_stream(photo, tmp_path):
+    out = tmp_path / "out.rdc"
+    slices = {}
+    for layers in ("base", "2", "all"):
+        rdc("encode", photo, "-o", out, "--layers", layers, "--base-quality", "30", "--aux-quality", "70.5")
+        found = json.loads(rdc("info", out, "--json").stdout)
+        assert (found["base_quality"], found["aux_quality"]) == (30.0, 70.5)
+        types = [c.type for c in container.read(out.read_bytes(), max_pixels=1 << 20).chunks]
+        slices[layers] = types.count(container.ChunkType.AUX_SLICE)
+    assert slices["base"] == 0 and slices["2"] == 2 and slices["all"] >= 4
+
+
+def test_beta_and_layers_of_decode(stream, tmp_path):
+    pictures = {}
+    for options in (["--beta", "1"], ["--layers", "0"], ["--layers", "1"], []):
+        assert rdc("decode", stream, "-o", tmp_path / "out.bmp", *options).exit_code == 0
+        pictures[" ".join(options)] = (tmp_path / "out.bmp").read_bytes()
+    assert len(set(pictures.values())) >= 3
+    assert pictures[""] not in (pictures["--beta 1"], pictures["--layers 1"])
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().save(tmp_path / "turned.jpg", exif=exif)
+    rdc("encode", tmp_path / "turned.jpg", "-o", tmp_path / "out.rdc")
+    found = json.loads(rdc("info", tmp_path / "out.rdc", "--json").stdout)
+    assert (found["width"], found["height"]) == (HEIGHT, WIDTH)
+
+
+def test_info(stream, stream_bytes):
+    text = rdc("info", stream).stdout
+    found = json.loads(rdc("info", stream, "--json").stdout)
+    assert (found["width"], found["height"], found["quality"]) == (WIDTH, HEIGHT, 50.0)
+    last = found["chunks"][-1]
+    assert last["offset"] + last["length"] == len(stream_bytes)
+    assert all(chunk["state"] == "ok" for chunk in found["chunks"])
+    assert str(WIDTH) in text and text.count(" ok") == len(found["chunks"])
+
+
+# --- several files ----------------------------------------------------------------------------
+
+
+def test_folders_keep_their_structure(tmp_path):
+    for name in ("in/one.png", "in/deep/two.JPG", "in/deep/er/three.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(tmp_path / name)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    result = rdc("encode", tmp_path / "in", "-o", tmp_path / "coded")
+    assert result.exit_code == 0 and "3/3" in result.stderr and result.stdout == ""
+    assert files(tmp_path / "coded") == ["deep/er/three.rdc", "deep/two.rdc", "one.rdc"]
+    assert rdc("decode", tmp_path / "coded", "-o", tmp_path / "back").exit_code == 0
+    assert files(tmp_path / "back") == ["deep/er/three.png", "deep/two.png", "one.png"]
+
+
+def test_a_bad_file_does_not_stop_the_others(photo, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    missing = tmp_path / "missing.png"
+    lines = fails("encode", tmp_path / "a.png", missing, photo, "-o", tmp_path / "out")
+    assert [line.split(": ")[1] for line in lines] == [str(tmp_path / "a.png"), str(missing)]
+    assert files(tmp_path / "out") == ["photo.rdc"]
+
+
+def test_two_inputs_never_share_an_output(photo, tmp_path):
+    other = tmp_path / "photo.bmp"
+    picture().save(other)
+    (line,) = fails("encode", photo, other, "-o", tmp_path / "out")
+    assert line.startswith(f"rdc: {other}: not written")
+    assert files(tmp_path / "out") == ["photo.rdc"]
+
+
+def test_several_inputs_need_a_folder(photo, tmp_path):
+    (tmp_path / "taken").write_text("kept")
+    (line,) = fails("encode", photo, photo, "-o", tmp_path / "taken")
+    assert "must be a folder" in line
+    (tmp_path / "empty").mkdir()
+    (line,) = fails("encode", tmp_path / "empty", "-o", tmp_path / "out")
+    assert "no file in this folder" in line
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+def make_bad_images(folder: Path) -> dict[str, Path]:
+    contents = {"empty.png": b"", "text.png": b"hello, I am a text file\n"}
+    picture().save(folder / "whole.png")
+    contents["cut.png"] = (folder / "whole.png").read_bytes()[:-900]
+    picture().save(folder / "whole.jpg")
+    contents["cut.jpg"] = (folder / "whole.jpg").read_bytes()[:700]
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    Image.new("CMYK", (8, 8)).save(folder / "cmyk.tif")
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "sixteen.png")
+    return {name: folder / name for name in (*contents, "cmyk.tif", "sixteen.png", "none.png")}
+
+
+@pytest.mark.parametrize(
+    "name", ["empty.png", "text.png", "cut.png", "cut.jpg", "cmyk.tif", "sixteen.png", "none.png"]
+)
+def test_bad_images(name, tmp_path):
+    bad = make_bad_images(tmp_path)[name]
+    (line,) = fails("encode", bad, "-o", tmp_path / "out.rdc")
+    assert line.startswith(f"rdc: {bad}: ")
+    assert not (tmp_path / "out.rdc").exists()
+
+
+def test_decompression_bomb(tmp_path, monkeypatch):
+    Image.new("1", (4000, 4000)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    (line,) = fails("encode", tmp_path / "bomb.png", "-o", tmp_path / "out.rdc")
+    assert "16000000 pixels" in line
+
+
+def test_cut_and_damaged_auxiliary_data_is_a_warning(stream, stream_bytes, tmp_path):
+    last = container.read(stream_bytes, max_pixels=1 << 20).chunks[-1]
+    damaged = bytearray(stream_bytes)
+    damaged[last.offset] ^= 0xFF
+    for data in (stream_bytes[: last.offset], bytes(damaged)):
+        stream.write_bytes(data)
+        result = rdc("decode", stream, "-o", tmp_path / "out.png")
+        assert result.exit_code == 0
+        assert result.stderr.startswith(f"rdc: {stream}: warning: ") and result.stderr.count("\n") == 1
+        assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("size", [0, 3, 20, 60])
+def test_streams_cut_within_header_or_primary(size, stream, stream_bytes, tmp_path):
+    first = container.read(stream_bytes, max_pixels=1 << 20).chunks[1]
+    stream.write_bytes(stream_bytes[: min(size, first.offset)])
+    (line,) = fails("decode", stream, "-o", tmp_path / "out.png")
+    assert line.startswith(f"rdc: {stream}: ")
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-q", "nan"],
+        ["-q", "101"],
+        ["--base-quality", "-1"],
+        ["--aux-quality", "inf"],
+        ["--layers", "some"],
+        ["--layers", "999"],
+        ["--backend", "abacus"],
+        ["--model", "no/such/bundle"],
+    ],
+    ids=" ".join,
+)
+def test_bad_encode_options(options, photo, tmp_path):
+    assert len(fails("encode", photo, "-o", tmp_path / "out.rdc", *options)) == 1
+    assert not (tmp_path / "out.rdc").exists()
+
+
+@pytest.mark.parametrize("beta", ["nan", "-0.1", "1.1"])
+def test_bad_beta(beta, stream, tmp_path):
+    (line,) = fails("decode", stream, "-o", tmp_path / "out.png", f"--beta={beta}")
+    assert line == f"rdc: --beta must be from 0 to 1, got {float(beta):g}"
+
+
+def test_an_output_type_that_pillow_cannot_write(stream, tmp_path):
+    (line,) = fails("decode", stream, "-o", tmp_path / "out.xyz")
+    assert "'.xyz'" in line
+
+
+def test_the_input_is_never_overwritten(photo, stream, tmp_path):
+    before = photo.read_bytes()
+    (line,) = fails("encode", photo, "-o", tmp_path / "." / "photo.png")
+    assert "not written" in line and photo.read_bytes() == before
+    (line,) = fails("info", photo)
+    assert line == f"rdc: {photo}: not an RDC stream"
+
+
+def test_a_target_that_cannot_be_written(photo, tmp_path):
+    (tmp_path / "file").write_text("")
+    (line,) = fails("encode", photo, "-o", tmp_path / "file" / "out.rdc")
+    assert "cannot write" in line
+
+
+@pytest.mark.skipif(not Path(os.devnull).is_char_device(), reason="no null device")
+def test_a_device_is_written_to_and_not_replaced(photo):
+    assert rdc("encode", photo, "-o", os.devnull).exit_code == 0
+    assert Path(os.devnull).is_char_device()
+
+
+def test_help_does_not_load_the_codec():
+    code = (
+        "import sys, runtime.cli; print({'onnxruntime', 'PIL', 'numpy', 'torch', 'onnx'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
