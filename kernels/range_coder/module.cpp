@@ -1,0 +1,222 @@
+// Python bindings: check shapes and types, release the GIL, call the C++ below.
+//
+// Nothing is converted silently: an array of another type, or one that is not contiguous, is a
+// ValueError that names the argument.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <memory>
+#include <string>
+
+#include "crc32c.h"
+#include "rans.h"
+#include "scale_network.h"
+#include "tables.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+using Array = nb::ndarray<nb::ro, nb::device::cpu>;
+
+bool is_contiguous(const Array& array) {
+    int64_t expected = 1;
+    for (size_t k = array.ndim(); k--;) {
+        if (array.shape(k) == 0) return true;
+        if (array.shape(k) != 1 && array.stride(k) != expected) return false;
+        expected *= static_cast<int64_t>(array.shape(k));
+    }
+    return true;
+}
+
+// `ndim` < 0 accepts any shape.
+template <class T>
+const T* require(const Array& array, const char* name, const char* type, int ndim) {
+    const std::string prefix = std::string(name) + " must be ";
+    if (array.dtype() != nb::dtype<T>()) throw nb::value_error((prefix + "an array of " + type).c_str());
+    if (ndim >= 0 && array.ndim() != static_cast<size_t>(ndim))
+        throw nb::value_error((prefix + std::to_string(ndim) + "-dimensional").c_str());
+    if (!is_contiguous(array)) throw nb::value_error((prefix + "C-contiguous").c_str());
+    return static_cast<const T*>(array.data());
+}
+
+// A new NumPy array that owns its memory. Uninitialised: the callers fill all of it.
+template <class T>
+nb::object new_array(std::unique_ptr<T[]> values, std::initializer_list<size_t> shape) {
+    T* data = values.release();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    return nb::cast(nb::ndarray<nb::numpy, T>(data, shape, owner));
+}
+
+// Any object with the buffer protocol, held for as long as this lives.
+class Bytes {
+public:
+    explicit Bytes(nb::handle object) {
+        if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+    }
+    ~Bytes() { PyBuffer_Release(&view_); }
+    Bytes(const Bytes&) = delete;
+    Bytes& operator=(const Bytes&) = delete;
+    const uint8_t* data() const { return static_cast<const uint8_t*>(view_.buf); }
+    size_t size() const { return static_cast<size_t>(view_.len); }
+
+private:
+    Py_buffer view_;
+};
+
+std::unique_ptr<rdc::Tables> make_tables(const Array& cdf, const Array& sizes, const Array& minimum, int precision) {
+    const auto* cdf_data = require<uint16_t>(cdf, "cdf", "uint16", 1);
+    const auto* sizes_data = require<int32_t>(sizes, "sizes", "int32", 1);
+    const auto* minimum_data = require<int32_t>(minimum, "minimum", "int32", 1);
+    if (sizes.size() != minimum.size()) throw nb::value_error("sizes and minimum must have the same length");
+    return std::make_unique<rdc::Tables>(cdf_data, cdf.size(), sizes_data, minimum_data, sizes.size(), precision);
+}
+
+template <class Symbol>
+nb::bytes encode_typed(const Symbol* symbols, const uint8_t* indexes, size_t n, const rdc::Tables& tables, int limit) {
+    rdc::Encoded encoded;
+    {
+        nb::gil_scoped_release unlocked;
+        encoded = rdc::encode(symbols, indexes, n, tables, limit);
+    }
+    return nb::bytes(encoded.data, encoded.size);
+}
+
+nb::bytes encode(const Array& symbols, const Array& indexes, const rdc::Tables& tables, int limit) {
+    const auto* index_data = require<uint8_t>(indexes, "indexes", "uint8", -1);
+    if (symbols.size() != indexes.size()) throw nb::value_error("symbols and indexes must have the same length");
+    if (symbols.dtype() == nb::dtype<int16_t>())
+        return encode_typed(require<int16_t>(symbols, "symbols", "int16", -1), index_data, indexes.size(), tables, limit);
+    return encode_typed(require<int32_t>(symbols, "symbols", "int32 or int16", -1), index_data, indexes.size(), tables,
+                        limit);
+}
+
+template <class Symbol>
+nb::object decode_typed(const Bytes& data, const uint8_t* indexes, size_t n, const rdc::Tables& tables, int limit) {
+    std::unique_ptr<Symbol[]> symbols;
+    {
+        nb::gil_scoped_release unlocked;
+        symbols.reset(new Symbol[n]);
+        rdc::decode(data.data(), data.size(), indexes, n, tables, limit, symbols.get());
+    }
+    return new_array(std::move(symbols), {n});
+}
+
+nb::object decode(nb::handle data, const Array& indexes, const rdc::Tables& tables, int limit, nb::handle dtype) {
+    const Bytes bytes(data);
+    const auto* index_data = require<uint8_t>(indexes, "indexes", "uint8", -1);
+    // Accepts whatever numpy.dtype accepts: "int16", np.int16, np.dtype(np.int16).
+    const auto name = nb::cast<std::string>(nb::module_::import_("numpy").attr("dtype")(dtype).attr("name"));
+    if (name == "int32") return decode_typed<int32_t>(bytes, index_data, indexes.size(), tables, limit);
+    if (name == "int16") return decode_typed<int16_t>(bytes, index_data, indexes.size(), tables, limit);
+    throw nb::value_error(("dtype must be int32 or int16, not " + name).c_str());
+}
+
+rdc::ScaleLayer make_layer(nb::handle item, size_t number) {
+    const std::string where = "layer " + std::to_string(number) + ": ";
+    if (nb::len(item) != 4) throw nb::value_error((where + "must be (weight, bias, shift, clip_max)").c_str());
+    const auto weight = nb::cast<Array>(item[0]);
+    const auto bias = nb::cast<Array>(item[1]);
+    const auto shift = nb::cast<Array>(item[2]);
+    const auto* w = require<int8_t>(weight, (where + "weight").c_str(), "int8", 4);
+    const auto* b = require<int32_t>(bias, (where + "bias").c_str(), "int32", 1);
+    const size_t outputs = weight.shape(0), inputs = weight.shape(1), kernel = weight.shape(2);
+    constexpr size_t kMaxChannels = 1 << 16;
+    if (!outputs || !inputs || outputs > kMaxChannels || inputs > kMaxChannels || weight.shape(3) != kernel)
+        throw nb::value_error((where + "weight must be [outputs, inputs, k, k]").c_str());
+    if (bias.size() != outputs || shift.size() != outputs)
+        throw nb::value_error((where + "bias and shift must have one value per output").c_str());
+    rdc::ScaleLayer layer;
+    layer.inputs = static_cast<int>(inputs);
+    layer.outputs = static_cast<int>(outputs);
+    layer.kernel = static_cast<int>(std::min<size_t>(kernel, 255));
+    layer.weights.assign(w, w + weight.size());
+    layer.bias.assign(b, b + outputs);
+    if (shift.dtype() == nb::dtype<uint8_t>()) {
+        const auto* s = require<uint8_t>(shift, (where + "shift").c_str(), "uint8", 1);
+        layer.shift.assign(s, s + outputs);
+    } else {
+        const auto* s = require<int32_t>(shift, (where + "shift").c_str(), "uint8 or int32", 1);
+        layer.shift.assign(s, s + outputs);
+    }
+    layer.clip_max = nb::cast<int>(item[3]);
+    return layer;
+}
+
+std::unique_ptr<rdc::ScaleNetwork> make_network(nb::sequence items, int shuffle) {
+    std::vector<rdc::ScaleLayer> layers;
+    for (nb::handle item : items) layers.push_back(make_layer(item, layers.size()));
+    return std::make_unique<rdc::ScaleNetwork>(layers, shuffle);
+}
+
+template <class Input>
+nb::object run_typed(const rdc::ScaleNetwork& network, const Input* z, size_t height, size_t width) {
+    const size_t r = network.shuffle();
+    std::unique_ptr<uint8_t[]> out;
+    {
+        nb::gil_scoped_release unlocked;
+        out.reset(new uint8_t[network.channels() * height * r * width * r]);
+        network.run(z, height, width, out.get());
+    }
+    return new_array(std::move(out), {network.channels(), height * r, width * r});
+}
+
+nb::object run_network(const rdc::ScaleNetwork& network, const Array& z) {
+    if (z.ndim() != 3 || z.shape(0) != network.inputs())
+        throw nb::value_error(("z must have shape [" + std::to_string(network.inputs()) + ", h, w]").c_str());
+    const size_t h = z.shape(1), w = z.shape(2);
+    if (z.dtype() == nb::dtype<int8_t>()) return run_typed(network, require<int8_t>(z, "z", "int8", 3), h, w);
+    if (z.dtype() == nb::dtype<int16_t>()) return run_typed(network, require<int16_t>(z, "z", "int16", 3), h, w);
+    return run_typed(network, require<int32_t>(z, "z", "int32, int16 or int8", 3), h, w);
+}
+
+uint32_t crc32c(nb::handle buffer, uint32_t value) {
+    const Bytes bytes(buffer);
+    nb::gil_scoped_release unlocked;
+    return rdc::crc32c(bytes.data(), bytes.size(), value);
+}
+
+void set_simd(const std::string& name) {
+    rdc::Simd path;
+    if (name == "scalar") {
+        path = rdc::Simd::kScalar;
+    } else if (name == "avx512") {
+        path = rdc::Simd::kAvx512;
+        if (!rdc::simd_available(path)) throw nb::value_error("this processor or build has no avx512 path");
+    } else if (name == "auto") {
+        path = rdc::simd_available(rdc::Simd::kAvx512) ? rdc::Simd::kAvx512 : rdc::Simd::kScalar;
+    } else {
+        throw nb::value_error("simd must be \"auto\", \"scalar\" or \"avx512\"");
+    }
+    rdc::set_simd(path);
+}
+
+std::string simd() { return rdc::simd() == rdc::Simd::kAvx512 ? "avx512" : "scalar"; }
+
+}  // namespace
+
+NB_MODULE(rdc_native, m) {
+    m.doc() = "Entropy coding and checksums of the rdc codec.";
+    nb::exception<rdc::CorruptStream>(m, "CorruptStream", PyExc_ValueError);
+
+    nb::class_<rdc::Tables>(m, "Tables")
+        .def(nb::new_(&make_tables), "cdf"_a, "sizes"_a, "minimum"_a, "precision"_a = rdc::kMaxPrecision)
+        .def("__len__", [](const rdc::Tables& t) { return t.count; })
+        .def_ro("precision", &rdc::Tables::precision);
+
+    nb::class_<rdc::ScaleNetwork>(m, "ScaleNetwork")
+        .def(nb::new_(&make_network), "layers"_a, "shuffle"_a = 4)
+        .def("__call__", &run_network, "z"_a);
+
+    m.def("encode", &encode, "symbols"_a, "indexes"_a, "tables"_a, "limit"_a);
+    m.def("decode", &decode, "data"_a, "indexes"_a, "tables"_a, "limit"_a, "dtype"_a = "int32");
+    m.def("lanes", &rdc::lanes_for, "n"_a);
+    m.def("crc32c", &crc32c, "buffer"_a, "value"_a = 0);
+    m.def("set_simd", &set_simd, "name"_a);
+    m.def("simd", &simd);
+}

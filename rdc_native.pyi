@@ -1,0 +1,79 @@
+"""Native entropy coder of the rdc codec. docs/entropy_coding.md describes the bytes.
+
+Every function checks its arguments and raises ValueError naming the one that is wrong; arrays must
+be C-contiguous and of the exact type, nothing is converted. The GIL is released while coding, and
+every object may be used by several threads at once.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from typing_extensions import Buffer
+
+class CorruptStream(ValueError):
+    """The data is not an encoding of any symbols under these indexes, tables and limit."""
+
+class Tables:
+    """1 to 256 integer CDF tables.
+
+    cdf: uint16 [N], all tables one after the other. Table t has sizes[t] + 2 entries, from 0 to
+    1 << precision and strictly increasing: its symbols minimum[t], minimum[t] + 1, ... and, last, the
+    escape symbol. sizes, minimum: int32 [T]. N <= 65536, symbols within +-16383, precision 8 to 14.
+    """
+
+    def __init__(
+        self,
+        cdf: NDArray[np.uint16],
+        sizes: NDArray[np.int32],
+        minimum: NDArray[np.int32],
+        precision: int = 14,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def precision(self) -> int: ...
+
+class ScaleNetwork:
+    """The integer network from hyper-latent symbols to scale indexes; normative.
+
+    layers: (weight int8 [out, in, k, k] with k 1 or 3, bias int32 [out], shift uint8 or int32 [out]
+    in 1..30, clip_max) each. clip_max is at most 127, in the last layer at most 255. ValueError if a
+    sum could overflow 32 bits. The last layer has C * shuffle ** 2 outputs.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[
+            tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.uint8] | NDArray[np.int32], int]
+        ],
+        shuffle: int = 4,
+    ) -> None: ...
+    def __call__(self, z: NDArray[np.int32] | NDArray[np.int16] | NDArray[np.int8]) -> NDArray[np.uint8]:
+        """z [in, h, w] within +-127 -> scale indexes [C, h * shuffle, w * shuffle]."""
+
+def encode(
+    symbols: NDArray[np.int32] | NDArray[np.int16], indexes: NDArray[np.uint8], tables: Tables, limit: int
+) -> bytes:
+    """Code symbols (any shape, |symbol| <= limit <= 16383), each with table indexes[i]; b"" for none."""
+
+def decode(
+    data: Buffer, indexes: NDArray[np.uint8], tables: Tables, limit: int, dtype: DTypeLike = "int32"
+) -> NDArray[Any]:
+    """The symbols as a 1-D array of dtype (int32 or int16), as many as there are indexes.
+
+    Raises CorruptStream for truncated or trailing bytes, a wrong final state, or a symbol beyond
+    +-limit. Most other damage gives wrong symbols: a container has to carry a checksum.
+    """
+
+def lanes(n: int) -> int:
+    """How many interleaved lanes code n symbols: 1 to 16, a power of two."""
+
+def crc32c(buffer: Buffer, value: int = 0) -> int:
+    """CRC-32C (Castagnoli) of buffer; value is the checksum of what came before it."""
+
+def set_simd(name: Literal["auto", "scalar", "avx512"]) -> None:
+    """Choose the code path of encode and decode, for tests. ValueError if this machine lacks it."""
+
+def simd() -> str:
+    """The path in use: "scalar" or "avx512"."""
