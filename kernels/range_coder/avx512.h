@@ -9,6 +9,7 @@
 namespace rdc {
 
 constexpr size_t kAvx512Lanes = 16;
+constexpr size_t kWriteSlack = 32;  // bytes below the words that avx512_encode may write over
 
 bool avx512_available();
 

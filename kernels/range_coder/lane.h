@@ -75,11 +75,11 @@ inline void put_entry(uint32_t& x, WordWriter& out, const EncodeEntry& entry, in
 // False if |symbol| > limit; symbols of the tables themselves have been checked by the caller.
 inline bool put_symbol(uint32_t& x, WordWriter& out, int symbol, uint8_t index, const Tables& tables, int limit) {
     const TableInfo& table = tables.info[index];
-    uint32_t position = static_cast<uint32_t>(symbol) - static_cast<uint32_t>(table.minimum);
+    uint32_t position = static_cast<uint32_t>(symbol) - static_cast<uint32_t>(int{table.minimum});
     if (position >= table.size) {
         if (symbol > limit || symbol < -limit) return false;
         // Everything backwards: the decoder meets escape, header, low bits.
-        const int maximum = table.minimum + static_cast<int>(table.size) - 1;
+        const int maximum = table.minimum + table.size - 1;
         const uint32_t negative = symbol < table.minimum;
         const auto distance = static_cast<uint32_t>(negative ? table.minimum - symbol : symbol - maximum);
         uint32_t length = 0;
@@ -99,7 +99,7 @@ inline int take_escape(uint32_t& x, WordReader& in, const TableInfo& table) {
     // A length of 15 is never written: it would leave a state of zero bits and means damage anyway.
     const uint32_t low = length < 15 ? take_bits(x, in, length) : 0;
     const int distance = static_cast<int>((1u << length) + low);
-    const int maximum = table.minimum + static_cast<int>(table.size) - 1;
+    const int maximum = table.minimum + table.size - 1;
     return (header & 1) ? table.minimum - distance : maximum + distance;
 }
 

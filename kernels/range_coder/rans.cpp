@@ -56,7 +56,7 @@ Encoded encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Ta
     if (tables.max_abs > limit && !all_within(symbols, n, limit)) fail_limit(limit);
 
     const auto lanes = static_cast<size_t>(lanes_for(n));
-    const size_t capacity = 2 * (kMaxWordsPerSymbol * n + 2 * lanes);
+    const size_t capacity = 2 * (kMaxWordsPerSymbol * n + 2 * lanes) + kWriteSlack;
     result.buffer.reset(new uint8_t[capacity]);  // uninitialised: pages never written cost nothing
     WordWriter out{result.buffer.get() + capacity};
     uint32_t x[kMaxLanes];

@@ -55,14 +55,13 @@ Tables::Tables(const uint16_t* cdf_in, size_t cdf_length, const int32_t* sizes, 
         for (size_t k = 0; k <= size; ++k)
             if (c[k + 1] <= c[k]) fail_table(t, "cdf must increase strictly");
         max_abs = std::max({max_abs, std::abs(minimum[t]), std::abs(static_cast<int>(last))});
-        info.push_back({minimum[t], static_cast<uint32_t>(size), static_cast<uint32_t>(offset)});
+        info.push_back({static_cast<int16_t>(minimum[t]), static_cast<uint16_t>(size), static_cast<uint32_t>(offset)});
         offset += size + 2;
     }
     if (offset != cdf_length)
         fail("cdf has " + std::to_string(cdf_length) + " entries, the tables need " + std::to_string(offset));
 
     cdf.assign(cdf_in, cdf_in + cdf_length);
-    cdf.push_back(0);
     encode.assign(cdf_length, EncodeEntry{0, 0});
     buckets.resize(static_cast<size_t>(kMaxTables) << kBucketBits);
 
@@ -75,7 +74,7 @@ Tables::Tables(const uint16_t* cdf_in, size_t cdf_length, const int32_t* sizes, 
         uint32_t k = 0;
         for (uint32_t b = 0; b < (1u << kBucketBits); ++b) {
             while (c[k + 1] <= b * slots_per_bucket) ++k;
-            const auto symbol = static_cast<uint16_t>(table.minimum + static_cast<int32_t>(k));
+            const auto symbol = static_cast<uint16_t>(table.minimum + static_cast<int>(k));
             buckets[t << kBucketBits | b] = (table.offset + k) | static_cast<uint32_t>(symbol) << 16;
         }
     }

@@ -24,10 +24,11 @@ struct EncodeEntry {
 };
 
 struct TableInfo {
-    int32_t minimum;  // the first regular symbol
-    uint32_t size;    // regular symbols; the escape symbol comes after them
+    int16_t minimum;  // the first regular symbol
+    uint16_t size;    // regular symbols; the escape symbol comes after them
     uint32_t offset;  // of the table's first CDF entry
 };
+static_assert(sizeof(EncodeEntry) == 8 && sizeof(TableInfo) == 8, "avx512.cpp gathers them as 64 bits");
 
 class Tables {
 public:
@@ -41,7 +42,7 @@ public:
     int precision;
     int max_abs;  // largest |regular symbol| of any table
 
-    std::vector<uint16_t> cdf;  // as given, and one entry of padding for 32-bit loads
+    std::vector<uint16_t> cdf;
     std::vector<TableInfo> info;
     std::vector<EncodeEntry> encode;  // by CDF position (the last entry of a table is unused)
     // [table << kBucketBits | slot >> (precision - kBucketBits)]: where the search for the slot's
