@@ -1,4 +1,8 @@
-"""Stage I: the primary branch. `python -m training.stage1 --data DIR --out runs/stage1`."""
+"""Stage I: the primary branch. `python -m training.stage1 --data DIR --out runs/stage1`.
+
+Loss: bpp + lambda * 255^2 * (w_mse * MSE + local MSE) + sqrt(lambda / lambda_high) * w_cog * cognition.
+Without --backbone the cognition term is absent and this trains a distortion-only codec.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,22 @@ import torch
 from torch import Tensor
 
 from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
+from model.transforms import unfold
+from training.backbone import OnnxBackbone
+from training.cognition import CognitionLoss
 from training.loop import Trainer, add_options, lambdas_at, levels_for
 from training.losses import mse, outside_range, pixels_of, psnr
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_options(parser)
     parser.add_argument("--init", help="checkpoint to start from (else random)")
     parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    parser.add_argument("--backbone", help="ONNX classifier for the cognition loss (inputs scaled to -1..1)")
+    parser.add_argument("--cognition", type=float, default=4.0, help="weight of the cognition loss, in bpp")
+    parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     if args.init:
@@ -30,22 +40,28 @@ def main(argv: list[str] | None = None) -> None:
         model = RateDistortionCognition(config)
     config = model.config
     trainer = Trainer(args, model, list(model.primary.parameters()))
+    cognition = CognitionLoss(OnnxBackbone(args.backbone)).to(trainer.device) if args.backbone else None
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
         weight = lambdas_at(level, config.primary_lambda, config.levels)
         out = model.primary(folded, level)
         bpp = out.bits.sum(1) / pixels_of(folded)
-        error = mse(out.image, folded)
-        outside = outside_range(out.image)
-        loss = (bpp + weight * 255**2 * (error + outside)).mean()
-        return loss, {
-            "loss": float(loss),
-            "bpp": float(bpp.mean()),
-            "bpp_z": float(out.bits[:, 0].mean()) / pixels_of(folded),
+        error, outside = mse(out.image, folded), outside_range(out.image)
+        loss = bpp + weight * 255**2 * (args.mse_weight * error + outside)
+        figures = {
+            "bpp": float(bpp.detach().mean()),
+            "bpp_z": float(out.bits[:, 0].detach().mean()) / pixels_of(folded),
             "psnr": psnr(error.detach()),
-            "outside": float(outside.mean()),
+            "outside": float(outside.detach().mean()),
         }
+        if cognition is not None:
+            contrastive, distance = cognition(unfold(out.image), unfold(folded))
+            share = (weight / config.primary_lambda[1]).sqrt()
+            loss = loss + args.cognition * share * (contrastive + distance)
+            figures |= {"contrastive": float(contrastive.detach().mean()), "distance": float(distance.detach().mean())}
+        figures["loss"] = float(loss.detach().mean())
+        return loss.mean(), figures
 
     trainer.run(step)
 

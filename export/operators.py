@@ -1,0 +1,240 @@
+"""The fused operations: ONNX nodes of domain `rdc`, each with a function body of ordinary operators.
+
+ONNX Runtime inlines the body; TensorRT takes the registered plugin when `plugin_namespace` names one, and
+the body when it is missing (Decision 2). The bodies are the specification that every kernel must equal.
+They are dtype-polymorphic: they compute in float32 and cast the result like an input (or to `to`).
+
+    ImageToTensor(pixels; to)                 int8 [N,H,W,3] = value - 128  ->  [N,192,H/8,W/8] in [0,1]
+    GainQuantize(y, mean, gains, level, acc; pass)
+                                              -> symbols int32 of this pass, acc + mask * (symbols + mean)
+    GainDequantize(symbols, mean, acc; pass)  -> acc + mask * (symbols + mean)
+    BlendToImage(x1, r, beta)                 x1 + (1 - beta) * r  ->  int8 [N,H,W,3] = value - 128
+
+y, mean, acc: [N,C,h,w]; gains: [L,C] positive; level: [N], position in the gain table; beta: [N]. `pass`
+0..3 selects a quarter of the latents (quadtree), -1 all. NaN becomes symbol 0 and grey level 0.
+"""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from onnx import parser
+from torch import Tensor
+
+from model.config import PIXEL_STRIDE, SYMBOL_LIMIT
+from model.context import PASS_ORDER
+from model.transforms import IMAGE_CHANNELS
+
+DOMAIN = "rdc"
+VERSION = 1
+OPSET = 18
+PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
+
+_HEADER = f'<opset_import: ["" : {OPSET}], domain: "{DOMAIN}">'
+_SIGNATURE_PLUGIN = "plugin_namespace, plugin_version"
+
+# mask [C,h,w]: which latents this pass codes; `like` is any [N,C,h,w] tensor.
+_MASK = f"""
+  zero_i = Constant <value_int = 0> ()
+  one_i = Constant <value_int = 1> ()
+  two_i = Constant <value_int = 2> ()
+  four_i = Constant <value_int = 4> ()
+  axes_12 = Constant <value_ints = [1, 2]> ()
+  axis_1 = Constant <value_ints = [1]> ()
+  order = Constant <value_ints = [{", ".join(str(v) for row in PASS_ORDER for v in row)}]> ()
+  channels_1 = Shape <start = 1, end = 2> (like)
+  height_1 = Shape <start = 2, end = 3> (like)
+  width_1 = Shape <start = 3, end = 4> (like)
+  channels = Squeeze (channels_1)
+  height = Squeeze (height_1)
+  width = Squeeze (width_1)
+  channel = Range (zero_i, channels, one_i)
+  row = Range (zero_i, height, one_i)
+  column = Range (zero_i, width, one_i)
+  per_group = Div (channels, four_i)
+  group = Div (channel, per_group)
+  row_odd = Mod (row, two_i)
+  column_odd = Mod (column, two_i)
+  row_two = Mul (row_odd, two_i)
+  row_column = Unsqueeze (row_two, axis_1)
+  corner = Add (row_column, column_odd)
+  spatial = Gather <axis = 0> (order, corner)
+  group_3d = Unsqueeze (group, axes_12)
+  sum = Add (spatial, group_3d)
+  when = Mod (sum, four_i)
+  this = Constant <value_int : int = @pass> ()
+  now = Equal (when, this)
+  always = Less (this, zero_i)
+  active = Or (now, always)
+  mask = Cast <to = 1> (active)
+"""
+
+# gain [N,C,1,1]: geometric interpolation between the two trained levels around `level`.
+_GAIN = """
+  levels = Shape <start = 0, end = 1> (gains)
+  step = Constant <value_ints = [1]> ()
+  axes_23 = Constant <value_ints = [2, 3]> ()
+  last = Sub (levels, step)
+  last_f = Cast <to = 1> (last)
+  before_last = Sub (last, step)
+  before_last_f = Cast <to = 1> (before_last)
+  zero_f = Constant <value_float = 0.0> ()
+  one_f = Constant <value_float = 1.0> ()
+  level_f = Cast <to = 1> (level)
+  below = Min (level_f, last_f)
+  position = Max (below, zero_f)
+  whole = Floor (position)
+  low_f = Min (whole, before_last_f)
+  t = Sub (position, low_f)
+  low = Cast <to = 7> (low_f)
+  high = Add (low, step)
+  gains_f = Cast <to = 1> (gains)
+  log_gains = Log (gains_f)
+  log_low = Gather <axis = 0> (log_gains, low)
+  log_high = Gather <axis = 0> (log_gains, high)
+  t_axis = Constant <value_ints = [1]> ()
+  t_2d = Unsqueeze (t, t_axis)
+  rest = Sub (one_f, t_2d)
+  part_low = Mul (log_low, rest)
+  part_high = Mul (log_high, t_2d)
+  log_gain = Add (part_low, part_high)
+  gain_2d = Exp (log_gain)
+  gain = Unsqueeze (gain_2d, axes_23)
+"""
+
+_IMAGE_TO_TENSOR = f"""
+{_HEADER}
+ImageToTensor <to, {_SIGNATURE_PLUGIN}> (pixels) => (folded)
+{{
+  signed = Cast <to = 1> (pixels)
+  offset = Constant <value_float = 128.0> ()
+  peak = Constant <value_float = 255.0> ()
+  value = Add (signed, offset)
+  unit = Div (value, peak)
+  planar = Transpose <perm = [0, 3, 1, 2]> (unit)
+  deep = SpaceToDepth <blocksize = {PIXEL_STRIDE}> (planar)
+  folded = Cast <to : int = @to> (deep)
+}}
+"""
+
+_GAIN_QUANTIZE = f"""
+{_HEADER}
+GainQuantize <pass, {_SIGNATURE_PLUGIN}> (y, mean, gains, level, acc) => (symbols, decoded)
+{{
+  like = Identity (y)
+  {_GAIN}
+  {_MASK}
+  y_f = Cast <to = 1> (y)
+  mean_f = Cast <to = 1> (mean)
+  acc_f = Cast <to = 1> (acc)
+  gained = Mul (y_f, gain)
+  difference = Sub (gained, mean_f)
+  invalid = IsNaN (difference)
+  finite = Where (invalid, zero_f, difference)
+  rounded = Round (finite)
+  limit_low = Constant <value_float = -{SYMBOL_LIMIT}.0> ()
+  limit_high = Constant <value_float = {SYMBOL_LIMIT}.0> ()
+  clamped = Clip (rounded, limit_low, limit_high)
+  masked = Mul (clamped, mask)
+  symbols = Cast <to = 6> (masked)
+  value = Add (clamped, mean_f)
+  value_masked = Mul (value, mask)
+  total = Add (acc_f, value_masked)
+  decoded = CastLike (total, acc)
+}}
+"""
+
+_GAIN_DEQUANTIZE = f"""
+{_HEADER}
+GainDequantize <pass, {_SIGNATURE_PLUGIN}> (symbols, mean, acc) => (decoded)
+{{
+  like = Identity (mean)
+  {_MASK}
+  symbols_f = Cast <to = 1> (symbols)
+  mean_f = Cast <to = 1> (mean)
+  acc_f = Cast <to = 1> (acc)
+  value = Add (symbols_f, mean_f)
+  value_masked = Mul (value, mask)
+  total = Add (acc_f, value_masked)
+  decoded = CastLike (total, acc)
+}}
+"""
+
+_BLEND_TO_IMAGE = f"""
+{_HEADER}
+BlendToImage <{_SIGNATURE_PLUGIN}> (x1, r, beta) => (pixels)
+{{
+  zero_f = Constant <value_float = 0.0> ()
+  one_f = Constant <value_float = 1.0> ()
+  peak = Constant <value_float = 255.0> ()
+  offset = Constant <value_float = 128.0> ()
+  axes = Constant <value_ints = [1, 2, 3]> ()
+  x1_f = Cast <to = 1> (x1)
+  r_f = Cast <to = 1> (r)
+  beta_f = Cast <to = 1> (beta)
+  share = Sub (one_f, beta_f)
+  share_4d = Unsqueeze (share, axes)
+  part = Mul (r_f, share_4d)
+  blend = Add (x1_f, part)
+  invalid = IsNaN (blend)
+  finite = Where (invalid, zero_f, blend)
+  clipped = Clip (finite, zero_f, one_f)
+  scaled = Mul (clipped, peak)
+  rounded = Round (scaled)
+  signed = Sub (rounded, offset)
+  planar = DepthToSpace <blocksize = {PIXEL_STRIDE}, mode = "DCR"> (signed)
+  interleaved = Transpose <perm = [0, 2, 3, 1]> (planar)
+  pixels = Cast <to = 3> (interleaved)
+}}
+"""
+
+FUNCTIONS: dict[str, onnx.FunctionProto] = {
+    function.name: function
+    for function in map(
+        parser.parse_function, (_IMAGE_TO_TENSOR, _GAIN_QUANTIZE, _GAIN_DEQUANTIZE, _BLEND_TO_IMAGE)
+    )
+}
+
+
+def attach_functions(model: onnx.ModelProto) -> None:
+    """Add the bodies of the `rdc` operations that the graph uses."""
+    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    model.functions.extend(FUNCTIONS[name] for name in sorted(used))
+
+
+def _node(name: str, inputs: tuple[Tensor, ...], attributes: dict, dtypes: tuple, shapes: tuple) -> list[Tensor]:
+    return list(
+        torch.onnx.ops.symbolic_multi_out(
+            f"{DOMAIN}::{name}", inputs, attributes | PLUGIN, dtypes=dtypes, shapes=shapes, version=VERSION
+        )
+    )
+
+
+def image_to_tensor(pixels: Tensor) -> Tensor:
+    n, h, w, _ = pixels.shape
+    shape = (n, IMAGE_CHANNELS, h // PIXEL_STRIDE, w // PIXEL_STRIDE)
+    to = onnx.TensorProto.FLOAT
+    return _node("ImageToTensor", (pixels,), {"to": to}, (torch.float32,), (shape,))[0]
+
+
+def gain_quantize(
+    y: Tensor, mean: Tensor, gains: Tensor, level: Tensor, acc: Tensor, index: int
+) -> tuple[Tensor, Tensor]:
+    symbols, decoded = _node(
+        "GainQuantize",
+        (y, mean, gains, level, acc),
+        {"pass": index},
+        (torch.int32, torch.float32),
+        (y.shape, y.shape),
+    )
+    return symbols, decoded
+
+
+def gain_dequantize(symbols: Tensor, mean: Tensor, acc: Tensor, index: int) -> Tensor:
+    return _node("GainDequantize", (symbols, mean, acc), {"pass": index}, (torch.float32,), (acc.shape,))[0]
+
+
+def blend_to_image(x1: Tensor, r: Tensor, beta: Tensor) -> Tensor:
+    n, _, h, w = x1.shape
+    shape = (n, h * PIXEL_STRIDE, w * PIXEL_STRIDE, 3)
+    return _node("BlendToImage", (x1, r, beta), {}, (torch.int8,), (shape,))[0]

@@ -1,0 +1,100 @@
+"""Every exported graph is run in ONNX Runtime and compared with PyTorch before a bundle is called done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from model import BranchOutput, RateDistortionCognition
+from model.transforms import fold, unfold
+
+# Symbols may differ where a latent falls on a rounding boundary; pictures then differ smoothly.
+SYMBOL_TOLERANCE = 1e-3  # share of encoder symbols that may differ
+PIXEL_TOLERANCE = 1e-4  # share of samples that may differ by one grey level, none by more
+
+
+class ExportError(RuntimeError):
+    """An exported graph does not compute what the PyTorch model computes."""
+
+
+def test_image(height: int, width: int, seed: int) -> np.ndarray:
+    """uint8 [H, W, 3]: smooth gradients, edges and noise, so that latents of every size occur."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / 32.0
+    waves = np.stack([np.sin(x * k + y * (3 - k) + k) for k in range(3)], -1)
+    blocks = np.kron(rng.normal(size=(-(-height // 16), -(-width // 16), 3)), np.ones((16, 16, 1)))
+    noise = rng.normal(size=(height, width, 3))
+    image = 128 + 50 * waves + 30 * blocks[:height, :width] + 6 * noise
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@torch.no_grad()
+def torch_pictures(
+    model: RateDistortionCognition, rgb: np.ndarray, base_level: float, aux_level: float, beta: float
+) -> tuple[BranchOutput, BranchOutput | None, np.ndarray]:
+    """What PyTorch makes of one image (sides multiples of 64): both branches' outputs, picture uint8."""
+    folded = fold(torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255)
+    base = model.primary(folded, torch.tensor([base_level]))
+    image, extra = base.image, None
+    if model.auxiliary is not None:
+        extra = model.auxiliary(folded, torch.tensor([aux_level]), base)
+        image = image + (1 - beta) * extra.image
+    shown = (unfold(image)[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return base, extra, shown.permute(1, 2, 0).numpy()
+
+
+def _compare_symbols(name: str, ours: np.ndarray, expected: torch.Tensor) -> None:
+    wrong = float((ours != expected.numpy().astype(np.int32)).mean())
+    if wrong > SYMBOL_TOLERANCE:
+        raise ExportError(f"{name}: {wrong:.2%} of symbols differ from PyTorch")
+
+
+def compare_pictures(name: str, ours: np.ndarray, expected: np.ndarray) -> None:
+    """uint8 pictures; raises ExportError beyond one grey level, or in too many samples."""
+    difference = np.abs(ours.astype(int) - expected.astype(int))
+    share = float((difference > 0).mean())
+    if difference.max() > 1 or share > max(PIXEL_TOLERANCE, 8 / difference.size):
+        raise ExportError(f"{name}: {share:.3%} of samples differ, by up to {difference.max()} grey levels")
+
+
+def verify(model: RateDistortionCognition, bundle: Path) -> None:
+    """Compare on two sizes and three settings, decoders on PyTorch's own symbols. Raises ExportError."""
+    sessions = {
+        path.stem: ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for path in sorted(bundle.glob("*.onnx"))
+    }
+    top = model.config.levels - 1
+    cases = [(192, 128, 0.0, 0.0, 0.0), (64, 256, 0.4 * top, 0.7 * top, 0.25), (128, 128, top, top, 0.5)]
+    for seed, (height, width, base_level, aux_level, beta) in enumerate(cases):
+        rgb = test_image(height, width, seed)
+        base, extra, picture = torch_pictures(model, rgb, base_level, aux_level, beta)
+        inputs = {
+            "pixels": (rgb ^ np.uint8(0x80)).view(np.int8)[None],
+            "base_level": np.array([base_level], np.float32),
+            "z1": base.z.numpy().astype(np.int32),
+            "y1": base.symbols.numpy().astype(np.int32),
+        }
+        expected = {"z1": base.z, "y1": base.symbols}
+        if extra is not None and model.config.auxiliary is not None:
+            inputs |= {
+                "aux_level": np.array([aux_level], np.float32),
+                "z2": extra.z.numpy().astype(np.int32),
+                "y2": extra.symbols.numpy().astype(np.int32),
+                "slices": np.array([model.config.auxiliary.slices], np.int32),
+                "beta": np.array([beta], np.float32),
+            }
+            expected |= {"z2": extra.z, "y2": extra.symbols}
+        base_picture = torch_pictures(model, rgb, base_level, aux_level, 1.0)[2]
+        for name, session in sessions.items():
+            feeds = {i.name: inputs[i.name] for i in session.get_inputs()}
+            outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True))
+            where = f"{name} at {width}x{height}"
+            for key, value in outputs.items():
+                if key == "pixels":
+                    shown = value[0].view(np.uint8) ^ np.uint8(0x80)
+                    compare_pictures(where, shown, base_picture if name == "decode_base" else picture)
+                else:
+                    _compare_symbols(f"{where}, {key}", value, expected[key])

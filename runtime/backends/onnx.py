@@ -1,0 +1,54 @@
+"""ONNX Runtime on the CPU: the embedded default."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from runtime.bundle import Bundle
+from runtime.errors import BackendError, InputError
+
+
+class OnnxRuntimeBackend:
+    """One session per graph, made when first used. `session_options` (an onnxruntime.SessionOptions)
+    is used as it is; `threads` sets the intra-op threads of default options."""
+
+    name = "onnxruntime (CPUExecutionProvider)"
+
+    def __init__(self, bundle: Bundle, threads: int | None, session_options: Any) -> None:
+        if session_options is None:
+            session_options = ort.SessionOptions()
+            session_options.intra_op_num_threads = threads or 0
+            session_options.log_severity_level = 3
+        elif threads is not None:
+            raise InputError("give either threads or session_options, which has them too")
+        elif not isinstance(session_options, ort.SessionOptions):
+            raise InputError("session_options must be an onnxruntime.SessionOptions")
+        self._options = session_options
+        self._bundle = bundle
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._lock = threading.Lock()
+
+    def _session(self, graph: str) -> ort.InferenceSession:
+        with self._lock:
+            if graph not in self._sessions:
+                path = self._bundle.path / self._bundle.graphs[graph]
+                try:
+                    self._sessions[graph] = ort.InferenceSession(
+                        str(path), self._options, providers=["CPUExecutionProvider"]
+                    )
+                except Exception as error:  # onnxruntime's exceptions share no public base class
+                    raise BackendError(f"ONNX Runtime cannot load {path}: {error}") from error
+            return self._sessions[graph]
+
+    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        session = self._session(graph)
+        try:
+            return session.run(None, inputs)
+        except Exception as error:
+            if "alloc" in str(error).lower():
+                raise MemoryError(f"ONNX Runtime: not enough memory to run {graph}") from error
+            raise BackendError(f"ONNX Runtime failed in {graph}: {error}") from error

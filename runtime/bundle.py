@@ -1,0 +1,146 @@
+"""A bundle: the folder that `export/to_onnx.py` writes and the only thing the runtime knows of a model.
+
+docs/bundle.md describes the files. Everything that decoding the bits depends on (integer CDF tables,
+integer scale networks) is in `tables.npz`, and its identity is recomputed from the arrays when a bundle is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rdc_native import ScaleNetwork, Tables
+
+from runtime.errors import CorruptError, InputError, UnsupportedError
+
+FORMAT = 1
+PIXEL_STRIDE = 64  # pictures are padded to multiples of this: the step of hyper-latents
+LATENT_STRIDE = 16
+SYMBOL_LIMIT = 2047
+HYPER_LIMIT = 127
+DEFAULT = Path(__file__).parent / "bundle"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What is needed to code the symbols of one branch.
+
+    latent, hyper: channels of y and z. levels: rows of the gain table. slices: groups of latent channels
+    coded as chunks of their own. hyper_tables: one table per channel of z. scale_network: z symbols
+    (auxiliary: its own, then the primary's) -> table index of every latent.
+    """
+
+    latent: int
+    hyper: int
+    levels: int
+    slices: int
+    hyper_tables: Tables
+    scale_network: ScaleNetwork
+
+    def level(self, quality: float) -> float:
+        """Quality 0-100 -> position in the gain table, 0 to levels - 1."""
+        return quality / 100 * (self.levels - 1)
+
+
+def parse_identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:
+    """SHA-256 of all that parsing a stream depends on: names, types, shapes and values, in name order."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name}:{little.dtype.str}:{little.shape};".encode())
+        digest.update(little.tobytes())
+    return digest.digest()
+
+
+class Bundle:
+    """A loaded bundle. Raises InputError (no bundle there), UnsupportedError, CorruptError.
+
+    parse_id, picture_id: SHA-256 identities, 32 bytes. primary, auxiliary (None in a single-branch
+    model): see `Branch`. gaussian: tables of the residual symbols, by scale index.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = DEFAULT if path is None else Path(path)
+        self.manifest = self._read_manifest()
+        if self.manifest.get("format") != FORMAT:
+            raise UnsupportedError(
+                f"{self.path}: bundle format {self.manifest.get('format')!r}, this runtime knows {FORMAT}"
+            )
+        try:
+            self._check_files()
+            self._load(self.manifest)
+        except (KeyError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
+            raise CorruptError(f"{self.path}: damaged bundle: {error}") from error
+
+    def _read_manifest(self) -> dict[str, Any]:
+        path = self.path / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"no model bundle at {self.path}: {error.strerror}") from None
+        except ValueError:
+            raise CorruptError(f"{path} is not JSON") from None
+        if not isinstance(manifest, dict):
+            raise CorruptError(f"{path} is not a manifest")
+        return manifest
+
+    def _check_files(self) -> None:
+        for name, expected in self.manifest["files"].items():
+            found = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+            if found != expected:
+                raise ValueError(f"{name} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…")
+
+    def _load(self, manifest: dict[str, Any]) -> None:
+        with np.load(self.path / "tables.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        self.name = str(manifest["name"])
+        self.parse_id = bytes.fromhex(manifest["parse_id"])
+        self.picture_id = bytes.fromhex(manifest["picture_id"])
+        if parse_identity(arrays, manifest["parsing"]) != self.parse_id:
+            raise ValueError("tables.npz is not the one that parse_id names")
+        self.gaussian = _tables(arrays, "gaussian")
+        self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"])
+        auxiliary = manifest["parsing"]["auxiliary"]
+        self.auxiliary = None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary)
+        self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
+        columns = manifest["quality_map"]
+        self._map = [np.asarray(columns[k], float) for k in ("quality", "base_quality", "aux_quality")]
+        if not all(len(c) == len(self._map[0]) and (np.diff(c) >= 0).all() for c in self._map):
+            raise ValueError("quality_map is not monotone")
+
+    def branch_qualities(self, quality: float) -> tuple[float, float]:
+        """The manifest's map: quality 0-100 -> (base_quality, aux_quality), linear between its rows."""
+        dial, base, auxiliary = self._map
+        return float(np.interp(quality, dial, base)), float(np.interp(quality, dial, auxiliary))
+
+
+def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
+    return Tables(
+        arrays[f"{prefix}_cdf"],
+        arrays[f"{prefix}_sizes"],
+        arrays[f"{prefix}_minimum"],
+        int(arrays[f"{prefix}_precision"]),
+    )
+
+
+def _branch(arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, int]) -> Branch:
+    layers = [
+        tuple(arrays[f"{prefix}_scale{k}_{part}"] for part in ("weight", "bias", "shift"))
+        + (int(arrays[f"{prefix}_scale{k}_clip"]),)
+        for k in range(config["scale_layers"])
+    ]
+    return Branch(
+        latent=int(config["latent"]),
+        hyper=int(config["hyper"]),
+        levels=int(config["levels"]),
+        slices=int(config["slices"]),
+        hyper_tables=_tables(arrays, f"{prefix}_hyper"),
+        scale_network=ScaleNetwork(layers, PIXEL_STRIDE // LATENT_STRIDE),
+    )

@@ -1,0 +1,183 @@
+"""`Codec`: pictures -> bytes -> pictures."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime import backends, container, pixels, symbols
+from runtime.bundle import PIXEL_STRIDE, Bundle
+from runtime.container import ID_BYTES, Buffer, Header, from_fixed, to_fixed
+from runtime.errors import DamagedAuxiliaryWarning, InputError, LimitError
+from runtime.symbols import Symbols
+
+MAX_PIXELS = 1 << 26
+
+
+class Codec:
+    """Encoder and decoder of `.rdc` streams; one object may be used by several threads at once.
+
+    model: folder of a bundle (None: the one shipped with the package). backend: "auto" or
+    "onnxruntime". threads: of the networks (None: all cores). session_options: an
+    onnxruntime.SessionOptions to use instead of `threads`.
+
+    Attributes: `backend`, the one in use; `max_pixels`, the largest picture that is accepted, checked
+    against the header before anything is allocated (raise it for larger ones; about 200 bytes of memory
+    per pixel are needed).
+
+    Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        backend: str = "auto",
+        threads: int | None = None,
+        session_options: Any = None,
+    ) -> None:
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads must be a positive whole number or None, got {threads!r}")
+        self.bundle = Bundle(model)
+        self._backend = backends.create(backend, self.bundle, threads, session_options)
+        self.max_pixels = MAX_PIXELS
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._backend.name
+
+    @property
+    def slices(self) -> int:
+        """How many auxiliary slices the model has (0: a single-branch model)."""
+        return 0 if self.bundle.auxiliary is None else self.bundle.auxiliary.slices
+
+    def encode(
+        self,
+        image: Any,
+        quality: float = 50,
+        layers: str | int = "all",
+        base_quality: float | None = None,
+        aux_quality: float | None = None,
+    ) -> bytes:
+        """Code a picture: uint8 array [H, W, 3] (RGB) or PIL image, any size from 1x1.
+
+        quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
+        machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
+        quality implies for each branch. Raises InputError, LimitError.
+        """
+        count = self._layers(layers, "layers")
+        rgb = pixels.to_rgb(image)
+        height, width = rgb.shape[:2]
+        if height * width > self.max_pixels:
+            raise LimitError(f"image of {width}x{height} is over the limit of {self.max_pixels} pixels")
+        dial = from_fixed(to_fixed(quality))
+        implied = self.bundle.branch_qualities(dial)
+        base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
+        auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
+        inputs = {
+            "pixels": pixels.to_tensor(rgb, PIXEL_STRIDE),
+            "base_level": _float(self.bundle.primary.level(base)),
+        }
+        if count and self.bundle.auxiliary is not None:
+            inputs["aux_level"] = _float(self.bundle.auxiliary.level(auxiliary))
+            z1, y1, z2, y2 = (a[0] for a in self._backend.run("encode_full", inputs))
+            coded = Symbols(z1, y1, z2, y2, count)
+        else:
+            z1, y1 = (a[0] for a in self._backend.run("encode_base", inputs))
+            coded = Symbols(z1, y1)
+        identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
+        header = Header(width, height, dial, base, auxiliary, *identities)
+        return container.write(header, symbols.write(coded, self.bundle))
+
+    def decode(self, data: Buffer, beta: float = 0.0, layers: str | int | None = None) -> np.ndarray:
+        """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
+
+        beta: 1 for machines (primary branch alone) to 0 for people. layers: use at most so many
+        auxiliary slices (None: all there are). Where auxiliary data is damaged or cut off, the picture
+        is made without that part, with a DamagedAuxiliaryWarning. Raises TruncatedError, CorruptError,
+        UnsupportedError, WrongModelError, LimitError, InputError.
+        """
+        try:
+            beta = float(beta)
+        except (TypeError, ValueError):
+            raise InputError(f"beta must be a number from 0 to 1, got {beta!r}") from None
+        if not 0 <= beta <= 1 or math.isnan(beta):
+            raise InputError(f"beta must be from 0 to 1, got {beta}")
+        count = self._layers("all" if layers is None else layers, "layers")
+        stream = self._stream(data)
+        header = stream.header
+        coded = symbols.read(stream, self.bundle, 0 if beta == 1 else count)
+        if coded.problem is not None:
+            warnings.warn(f"decoded without it: {coded.problem}", DamagedAuxiliaryWarning, stacklevel=2)
+        inputs = {
+            "z1": coded.z1[None],
+            "y1": coded.y1[None],
+            "base_level": _float(self.bundle.primary.level(header.base_quality)),
+        }
+        if coded.slices:
+            assert self.bundle.auxiliary is not None and coded.z2 is not None and coded.y2 is not None
+            inputs["z2"], inputs["y2"] = coded.z2[None], coded.y2[None]
+            inputs["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
+            inputs["slices"] = np.array([coded.slices], np.int32)
+            inputs["beta"] = _float(beta)
+            (out,) = self._backend.run("decode_full", inputs)
+        else:
+            (out,) = self._backend.run("decode_base", inputs)
+        return pixels.from_tensor(out, header.height, header.width)
+
+    def info(self, data: Buffer) -> dict[str, Any]:
+        """What a stream says of itself, without decoding it; any model's stream, JSON-ready.
+
+        width, height; quality, base_quality, aux_quality; model ("parsing/picture" identity in hex);
+        chunks: list of type, offset, length, state ("ok", "missing", "truncated", "damaged").
+        """
+        stream = container.read(data, max_pixels=self.max_pixels)
+        header = stream.header
+        return {
+            "width": header.width,
+            "height": header.height,
+            "quality": header.quality,
+            "base_quality": header.base_quality,
+            "aux_quality": header.aux_quality,
+            "model": f"{header.parse_id.hex()}/{header.picture_id.hex()}",
+            "chunks": [
+                {"type": c.name, "offset": c.offset, "length": c.length, "state": c.state.value}
+                for c in stream.chunks
+            ],
+        }
+
+    def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
+        """Decoded integers, for conformance tests: int32 arrays [C, h, w].
+
+        primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (the
+        received slices, concatenated). Raises as `decode` does.
+        """
+        coded = symbols.read(self._stream(data), self.bundle, None)
+        found = {"primary_hyper": coded.z1, "primary_latents": coded.y1}
+        if coded.z2 is not None and coded.y2 is not None:
+            found["auxiliary_hyper"] = coded.z2
+            found["auxiliary_latents"] = coded.y2[: len(coded.y2) * coded.slices // self.slices]
+        return found
+
+    def _stream(self, data: Buffer) -> container.Stream:
+        stream = container.read(data, max_pixels=self.max_pixels)
+        container.identify(stream.header, self.bundle.parse_id, self.bundle.picture_id)
+        return stream
+
+    def _layers(self, layers: str | int, name: str) -> int:
+        """Number of auxiliary slices that `layers` asks for, at most as many as the model has."""
+        if layers == "base":
+            return 0
+        if layers == "all":
+            return self.slices
+        if isinstance(layers, bool) or not isinstance(layers, int | np.integer) or layers < 0:
+            raise InputError(f'{name} must be "all", "base" or a number of slices, got {layers!r}')
+        return min(int(layers), self.slices)
+
+
+def _float(value: float) -> np.ndarray:
+    return np.array([value], np.float32)

@@ -1,0 +1,126 @@
+"""Latent symbols <-> chunk payloads. Integers only: nothing here depends on a backend (Decision 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import rdc_native
+from rdc_native import Tables
+
+from runtime.bundle import HYPER_LIMIT, LATENT_STRIDE, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
+from runtime.container import Buffer, ChunkType, Stream, join_latents, split_latents
+from runtime.errors import CorruptError, UnsupportedError
+
+
+@dataclass
+class Symbols:
+    """Integers of one picture. z: int32 [Cz, h/4, w/4]; y: int32 [C, h, w], h = ceil(H / 64) * 4.
+
+    `y2` always has all channels, zeros where a slice was not received; `slices` counts those that were.
+    Without auxiliary data z2 and y2 are None. `problem` says why auxiliary data stopped early.
+    """
+
+    z1: np.ndarray
+    y1: np.ndarray
+    z2: np.ndarray | None = None
+    y2: np.ndarray | None = None
+    slices: int = 0
+    problem: str | None = None
+
+
+def _hyper_indexes(channels: int, height: int, width: int) -> np.ndarray:
+    """Table of every z symbol: its channel."""
+    return np.repeat(np.arange(channels, dtype=np.uint8), height * width)
+
+
+def _symbols_crc(y: np.ndarray) -> int:
+    return rdc_native.crc32c(np.ascontiguousarray(y).astype("<i2").tobytes())
+
+
+def _write_latents(y: np.ndarray, indexes: np.ndarray, tables: Tables) -> bytes:
+    y, indexes = np.ascontiguousarray(y), np.ascontiguousarray(indexes)
+    return join_latents(_symbols_crc(y), rdc_native.encode(y, indexes, tables, SYMBOL_LIMIT))
+
+
+def _read(data: Buffer, indexes: np.ndarray, tables: Tables, limit: int, what: str) -> np.ndarray:
+    try:
+        return rdc_native.decode(data, indexes, tables, limit)
+    except rdc_native.CorruptStream as error:
+        raise CorruptError(f"{what}: {error}") from None
+
+
+def _read_hyper(data: Buffer, branch: Branch, height: int, width: int, what: str) -> np.ndarray:
+    indexes = _hyper_indexes(branch.hyper, height, width)
+    return _read(data, indexes, branch.hyper_tables, HYPER_LIMIT, what).reshape(branch.hyper, height, width)
+
+
+def _read_latents(payload: memoryview, indexes: np.ndarray, tables: Tables, what: str) -> np.ndarray:
+    crc, segment = split_latents(payload)
+    indexes = np.ascontiguousarray(indexes)
+    y = _read(segment, indexes, tables, SYMBOL_LIMIT, what).reshape(indexes.shape)
+    if _symbols_crc(y) != crc:
+        raise CorruptError(f"{what}: decoded symbols do not match their CRC")
+    return y
+
+
+def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
+    """Chunks of a picture, in stream order; `symbols.slices` auxiliary slices of it."""
+    branch = bundle.primary
+    hyper = _hyper_indexes(*symbols.z1.shape)
+    indexes = branch.scale_network(symbols.z1)
+    z1 = np.ascontiguousarray(symbols.z1)
+    chunks: list[tuple[int, bytes]] = [
+        (ChunkType.PRIMARY_HYPER, rdc_native.encode(z1, hyper, branch.hyper_tables, HYPER_LIMIT)),
+        (ChunkType.PRIMARY_LATENTS, _write_latents(symbols.y1, indexes, bundle.gaussian)),
+    ]
+    if symbols.slices:
+        assert bundle.auxiliary is not None and symbols.z2 is not None and symbols.y2 is not None
+        branch = bundle.auxiliary
+        z2 = np.ascontiguousarray(symbols.z2)
+        hyper = _hyper_indexes(*z2.shape)
+        indexes = branch.scale_network(np.concatenate([z2, z1]))
+        chunks.append((ChunkType.AUX_HYPER, rdc_native.encode(z2, hyper, branch.hyper_tables, HYPER_LIMIT)))
+        parts = zip(np.split(symbols.y2, branch.slices), np.split(indexes, branch.slices), strict=True)
+        for _, (y, index) in zip(range(symbols.slices), parts, strict=False):
+            chunks.append((ChunkType.AUX_SLICE, _write_latents(y, index, bundle.gaussian)))
+    return chunks
+
+
+def read(stream: Stream, bundle: Bundle, layers: int | None) -> Symbols:
+    """Symbols of a stream, at most `layers` auxiliary slices of it (None: all that are usable).
+
+    Raises TruncatedError or CorruptError for primary data; auxiliary damage ends up in `problem`.
+    """
+    height, width = (-(-side // PIXEL_STRIDE) for side in (stream.header.height, stream.header.width))
+    primary, branch = stream.primary(), bundle.primary
+    z1 = _read_hyper(primary.hyper, branch, height, width, "primary z")
+    y1 = _read_latents(primary.latents, branch.scale_network(z1), bundle.gaussian, "primary latents")
+    symbols = Symbols(z1, y1)
+    auxiliary = stream.auxiliary(layers)
+    symbols.problem = auxiliary.problem
+    if not auxiliary.slices or auxiliary.hyper is None:
+        return symbols
+    if bundle.auxiliary is None:
+        raise UnsupportedError("the stream has auxiliary data, the model has no auxiliary branch")
+    branch = bundle.auxiliary
+    if len(auxiliary.slices) > branch.slices:
+        raise CorruptError(f"{len(auxiliary.slices)} auxiliary slices, the model has {branch.slices}")
+    try:
+        z2 = _read_hyper(auxiliary.hyper, branch, height, width, "auxiliary z")
+    except CorruptError as error:
+        symbols.problem = str(error)
+        return symbols
+    indexes = np.split(branch.scale_network(np.concatenate([z2, z1])), branch.slices)
+    step = PIXEL_STRIDE // LATENT_STRIDE
+    y2 = np.zeros((branch.slices, branch.latent // branch.slices, height * step, width * step), np.int32)
+    for s, payload in enumerate(auxiliary.slices):
+        try:
+            y2[s] = _read_latents(payload, indexes[s], bundle.gaussian, f"auxiliary slice {s}")
+        except CorruptError as error:
+            symbols.problem = str(error)
+            break
+        symbols.slices = s + 1
+    if symbols.slices:
+        symbols.z2, symbols.y2 = z2, y2.reshape(branch.latent, *y2.shape[2:])
+    return symbols

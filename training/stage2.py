@@ -1,0 +1,85 @@
+"""Stage II: the auxiliary branch, for distortion. `python -m training.stage2 --primary CKPT --data DIR --out runs/stage2`.
+
+The primary branch is frozen and runs as at inference. Slices are cut off at random, so that every prefix
+of them is useful. Loss: bpp of the received chunks + lambda * 255^2 * MSE(x1 + r, x).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from model import BranchConfig, RateDistortionCognition, checkpoint
+from training.loop import Trainer, add_options, lambdas_at, levels_for
+from training.losses import mse, pixels_of, psnr
+
+
+def build(primary: str, channels: int, slices: int, lambdas: list[float] | None) -> RateDistortionCognition:
+    """A two-branch model whose primary branch is the checkpoint's, the auxiliary one fresh."""
+    trained = checkpoint.load(primary)
+    config = dataclasses.replace(
+        trained.config, auxiliary=BranchConfig(channels=channels, slices=slices, context_blocks=1)
+    )
+    if lambdas:
+        config = dataclasses.replace(config, auxiliary_lambda=(lambdas[0], lambdas[1]))
+    model = RateDistortionCognition(config)
+    model.primary.load_state_dict(trained.primary.state_dict())
+    return model
+
+
+def primary_levels(level: Tensor, levels: int) -> Tensor:
+    """Gain positions of the base under an auxiliary level: near 0.6 of it (where quality maps lie) or anywhere."""
+    near = 0.6 * level + 0.7 * torch.randn_like(level)
+    anywhere = torch.rand_like(level) * (levels - 1)
+    return torch.where(torch.rand_like(level) < 0.7, near, anywhere).clamp(0, levels - 1)
+
+
+def received_slices(batch: int, slices: int, device: torch.device) -> Tensor:
+    """int [batch]: all slices half of the time, else any number from one up."""
+    cut = torch.randint(1, slices + 1, (batch,), device=device)
+    return torch.where(torch.rand(batch, device=device) < 0.5, torch.full_like(cut, slices), cut)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--primary", required=True, help="checkpoint of stage I")
+    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--slices", type=int, default=4)
+    parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    args = parser.parse_args(argv)
+    torch.manual_seed(args.seed)
+    model = build(args.primary, args.channels, args.slices, args.lambdas)
+    model.primary.requires_grad_(False)
+    config = model.config
+    assert model.auxiliary is not None
+    trainer = Trainer(args, model, list(model.auxiliary.parameters()))
+
+    def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
+        level = levels_for(folded.shape[0], config.levels, folded.device)
+        weight = lambdas_at(level, config.auxiliary_lambda, config.levels)
+        model.primary.eval()
+        with torch.no_grad():
+            base = model.primary(folded, primary_levels(level, config.levels))
+        received = received_slices(folded.shape[0], args.slices, folded.device)
+        out = model.auxiliary(folded, level, base, received)
+        bpp = out.bits.sum(1) / pixels_of(folded)
+        error = mse(base.image + out.image, folded)
+        loss = bpp + weight * 255**2 * error
+        return loss.mean(), {
+            "loss": float(loss.detach().mean()),
+            "bpp": float(bpp.detach().mean()),
+            "bpp_z": float(out.bits[:, 0].detach().mean()) / pixels_of(folded),
+            "bpp_base": float(base.bits.sum(1).mean()) / pixels_of(folded),
+            "psnr": psnr(error.detach()),
+            "psnr_base": psnr(mse(base.image, folded)),
+        }
+
+    trainer.run(step)
+
+
+if __name__ == "__main__":
+    main()
