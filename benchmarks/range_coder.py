@@ -1,6 +1,6 @@
 """Throughput and overhead of entropy coders on the symbols of one large image.
 
-    python -m benchmarks.range_coder [--json] [--repeats N]
+    python -m benchmarks.range_coder [--json] [--repeats N] [--simd PATH]
 
 Data: 500,000 symbols, each with its own table index, from a fixed generator and seed. The index is
 a level of export.entropy_tables.scale_levels(); log(sigma) is normal with mean log(0.42) and standard
@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+import rdc_native
 from export.entropy_tables import gaussian_pmf, gaussian_tables, scale_levels
 
 SYMBOLS = 500_000
@@ -76,8 +77,6 @@ def make_data() -> Data:
 
 
 def rdc(data: Data) -> Coder:
-    import rdc_native
-
     tables = rdc_native.Tables(*gaussian_tables(data.sigmas))
     stream = rdc_native.encode(data.symbols, data.indexes, tables, LIMIT)
     return Coder(
@@ -188,7 +187,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print a list of rows as JSON")
     parser.add_argument("--repeats", type=int, default=15, help="timings each, of which the median counts")
+    parser.add_argument("--simd", default="auto", help="rdc's code path: auto, scalar or avx512")
     options = parser.parse_args()
+    rdc_native.set_simd(options.simd)
     data = make_data()
     rows = list(measure(data, options.repeats))
     if options.json:

@@ -50,7 +50,7 @@ bool available() {
 }
 
 template <class Symbol>
-RDC_AVX512 bool encode_groups(const Symbol* symbols, const uint8_t* indexes, size_t n, const Tables& tables,
+RDC_AVX512 bool encode_groups(const Symbol* symbols, const uint8_t* indexes, size_t n, const TableView& tables,
                               int limit, uint32_t* state, WordWriter& out) {
     const int precision = tables.precision;
     const __m128i max_shift = _mm_cvtsi32_si128(kStateBits - precision);
@@ -62,7 +62,7 @@ RDC_AVX512 bool encode_groups(const Symbol* symbols, const uint8_t* indexes, siz
     __m512i x = _mm512_loadu_si512(state);
     while (n) {
         n -= kAvx512Lanes;
-        const Gathered info = gather_records(tables.info.data(), load_indexes(indexes + n));
+        const Gathered info = gather_records(tables.info, load_indexes(indexes + n));
         const __m512i minimum_size = low_halves(info);
         const __m512i minimum = _mm512_srai_epi32(_mm512_slli_epi32(minimum_size, 16), 16);
         const __m512i size = _mm512_srli_epi32(minimum_size, 16);
@@ -75,7 +75,7 @@ RDC_AVX512 bool encode_groups(const Symbol* symbols, const uint8_t* indexes, siz
             continue;
         }
         const Gathered entry =
-            gather_records(tables.encode.data(), _mm512_add_epi32(position, high_halves(info)));
+            gather_records(tables.encode, _mm512_add_epi32(position, high_halves(info)));
         const __m512i packed = high_halves(entry);
         const __m512i frequency = _mm512_and_si512(packed, field);
         const __m512i start = _mm512_and_si512(_mm512_srli_epi32(packed, 14), field);
@@ -103,7 +103,7 @@ RDC_AVX512 bool encode_groups(const Symbol* symbols, const uint8_t* indexes, siz
 }
 
 template <class Symbol>
-RDC_AVX512 bool decode_groups(WordReader& in, const uint8_t* indexes, size_t n, const Tables& tables, int limit,
+RDC_AVX512 bool decode_groups(WordReader& in, const uint8_t* indexes, size_t n, const TableView& tables, int limit,
                               uint32_t* state, Symbol* symbols) {
     const int precision = tables.precision;
     const __m128i slot_bits = _mm_cvtsi32_si128(precision);
@@ -122,15 +122,15 @@ RDC_AVX512 bool decode_groups(WordReader& in, const uint8_t* indexes, size_t n, 
         const __m512i bucket =
             _mm512_i32gather_epi32(_mm512_or_si512(_mm512_slli_epi32(load_indexes(indexes + i), Tables::kBucketBits),
                                                    _mm512_srl_epi32(slot, bucket_shift)),
-                                   tables.buckets.data(), 4);
+                                   tables.buckets, 4);
         __m512i position = _mm512_and_si512(bucket, low_word);
         __m512i symbol = _mm512_srai_epi32(bucket, 16);
-        __m512i start_end = _mm512_i32gather_epi32(position, tables.cdf.data(), 2);
+        __m512i start_end = _mm512_i32gather_epi32(position, tables.cdf, 2);
         __m512i end = _mm512_srli_epi32(start_end, 16);
         while (const __mmask16 behind = _mm512_cmple_epu32_mask(end, slot)) {
             position = _mm512_mask_add_epi32(position, behind, position, one);
             symbol = _mm512_mask_add_epi32(symbol, behind, symbol, one);
-            start_end = _mm512_mask_i32gather_epi32(start_end, behind, position, tables.cdf.data(), 2);
+            start_end = _mm512_mask_i32gather_epi32(start_end, behind, position, tables.cdf, 2);
             end = _mm512_srli_epi32(start_end, 16);
         }
         if (_mm512_cmpeq_epi32_mask(end, total)) {
@@ -182,11 +182,11 @@ namespace {
 bool available() { return false; }
 
 template <class Symbol>
-bool encode_groups(const Symbol*, const uint8_t*, size_t, const Tables&, int, uint32_t*, WordWriter&) {
+bool encode_groups(const Symbol*, const uint8_t*, size_t, const TableView&, int, uint32_t*, WordWriter&) {
     return false;
 }
 template <class Symbol>
-bool decode_groups(WordReader&, const uint8_t*, size_t, const Tables&, int, uint32_t*, Symbol*) {
+bool decode_groups(WordReader&, const uint8_t*, size_t, const TableView&, int, uint32_t*, Symbol*) {
     return false;
 }
 
@@ -201,20 +201,20 @@ bool avx512_available() { return available(); }
 
 // GCC drops the target attribute of a template that was declared without it, hence the detour.
 template <class Symbol>
-bool avx512_encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Tables& tables, int limit,
+bool avx512_encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const TableView& tables, int limit,
                    uint32_t* x, WordWriter& out) {
     return encode_groups(symbols, indexes, n, tables, limit, x, out);
 }
 
 template <class Symbol>
-bool avx512_decode(WordReader& in, const uint8_t* indexes, size_t n, const Tables& tables, int limit, uint32_t* x,
+bool avx512_decode(WordReader& in, const uint8_t* indexes, size_t n, const TableView& tables, int limit, uint32_t* x,
                    Symbol* symbols) {
     return decode_groups(in, indexes, n, tables, limit, x, symbols);
 }
 
-template bool avx512_encode(const int16_t*, const uint8_t*, size_t, const Tables&, int, uint32_t*, WordWriter&);
-template bool avx512_encode(const int32_t*, const uint8_t*, size_t, const Tables&, int, uint32_t*, WordWriter&);
-template bool avx512_decode(WordReader&, const uint8_t*, size_t, const Tables&, int, uint32_t*, int16_t*);
-template bool avx512_decode(WordReader&, const uint8_t*, size_t, const Tables&, int, uint32_t*, int32_t*);
+template bool avx512_encode(const int16_t*, const uint8_t*, size_t, const TableView&, int, uint32_t*, WordWriter&);
+template bool avx512_encode(const int32_t*, const uint8_t*, size_t, const TableView&, int, uint32_t*, WordWriter&);
+template bool avx512_decode(WordReader&, const uint8_t*, size_t, const TableView&, int, uint32_t*, int16_t*);
+template bool avx512_decode(WordReader&, const uint8_t*, size_t, const TableView&, int, uint32_t*, int32_t*);
 
 }  // namespace rdc

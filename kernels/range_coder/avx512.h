@@ -16,11 +16,11 @@ bool avx512_available();
 // `n` is a multiple of kAvx512Lanes; x, in and out carry the coder's state in and back. False if a
 // symbol is beyond the limit (encode gives up there; decode's other symbols are meaningless then).
 template <class Symbol>
-bool avx512_encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Tables& tables, int limit,
+bool avx512_encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const TableView& tables, int limit,
                    uint32_t* x, WordWriter& out);
 
 template <class Symbol>
-bool avx512_decode(WordReader& in, const uint8_t* indexes, size_t n, const Tables& tables, int limit, uint32_t* x,
+bool avx512_decode(WordReader& in, const uint8_t* indexes, size_t n, const TableView& tables, int limit, uint32_t* x,
                    Symbol* symbols);
 
 }  // namespace rdc

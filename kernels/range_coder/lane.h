@@ -73,7 +73,7 @@ inline void put_entry(uint32_t& x, WordWriter& out, const EncodeEntry& entry, in
 }
 
 // False if |symbol| > limit; symbols of the tables themselves have been checked by the caller.
-inline bool put_symbol(uint32_t& x, WordWriter& out, int symbol, uint8_t index, const Tables& tables, int limit) {
+inline bool put_symbol(uint32_t& x, WordWriter& out, int symbol, uint8_t index, const TableView& tables, int limit) {
     const TableInfo& table = tables.info[index];
     uint32_t position = static_cast<uint32_t>(symbol) - static_cast<uint32_t>(int{table.minimum});
     if (position >= table.size) {
@@ -104,12 +104,12 @@ inline int take_escape(uint32_t& x, WordReader& in, const TableInfo& table) {
 }
 
 // The next symbol, or anything beyond +-limit if the data is damaged there.
-inline int take_symbol(uint32_t& x, WordReader& in, uint8_t index, const Tables& tables) {
+inline int take_symbol(uint32_t& x, WordReader& in, uint8_t index, const TableView& tables) {
     const int precision = tables.precision;
     const uint32_t slot = x & ((1u << precision) - 1);
     const uint32_t bucket =
         tables.buckets[static_cast<uint32_t>(index) << Tables::kBucketBits | slot >> (precision - Tables::kBucketBits)];
-    const uint16_t* c = tables.cdf.data() + (bucket & 0xffff);
+    const uint16_t* c = tables.cdf + (bucket & 0xffff);
     int symbol = static_cast<int16_t>(bucket >> 16);
     for (; c[1] <= slot; ++c) ++symbol;
     x = (static_cast<uint32_t>(c[1]) - c[0]) * (x >> precision) + slot - c[0];

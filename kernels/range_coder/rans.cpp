@@ -40,6 +40,66 @@ bool all_within(const Symbol* symbols, size_t n, int limit) {
     throw std::invalid_argument("symbols must be within +-limit, limit = " + std::to_string(limit));
 }
 
+// The whole groups of one symbol per lane, with the states in registers for as many lanes as fit.
+template <size_t kLanes, class Symbol>
+bool encode_groups(const Symbol* symbols, const uint8_t* indexes, size_t n, const TableView tables, int limit,
+                   uint32_t* state, WordWriter& out_state) {
+    WordWriter out = out_state;
+    uint32_t x[kLanes];
+    std::copy_n(state, kLanes, x);
+    while (n) {
+        n -= kLanes;
+#pragma GCC unroll 16
+        for (size_t lane = kLanes; lane--;)
+            if (!put_symbol(x[lane], out, symbols[n + lane], indexes[n + lane], tables, limit)) return false;
+    }
+    std::copy_n(x, kLanes, state);
+    out_state = out;
+    return true;
+}
+
+template <size_t kLanes, class Symbol>
+bool decode_groups(WordReader& in_state, const uint8_t* indexes, size_t n, const TableView tables, int limit,
+                   uint32_t* state, Symbol* symbols) {
+    WordReader in = in_state;
+    uint32_t x[kLanes];
+    std::copy_n(state, kLanes, x);
+    bool valid = true;
+    for (size_t i = 0; i < n; i += kLanes)
+#pragma GCC unroll 16
+        for (size_t lane = 0; lane < kLanes; ++lane) {
+            const int symbol = take_symbol(x[lane], in, indexes[i + lane], tables);
+            valid &= symbol <= limit && symbol >= -limit;
+            symbols[i + lane] = static_cast<Symbol>(symbol);
+        }
+    std::copy_n(x, kLanes, state);
+    in_state = in;
+    return valid;
+}
+
+template <class... Arguments>
+bool encode_groups(size_t lanes, Arguments&&... arguments) {
+    switch (lanes) {
+        case 1: return encode_groups<1>(arguments...);
+        case 2: return encode_groups<2>(arguments...);
+        case 4: return encode_groups<4>(arguments...);
+        case 8: return encode_groups<8>(arguments...);
+        default: return simd() == Simd::kAvx512 ? avx512_encode(arguments...) : encode_groups<16>(arguments...);
+    }
+}
+
+template <class... Arguments>
+bool decode_groups(size_t lanes, Arguments&&... arguments) {
+    switch (lanes) {
+        case 1: return decode_groups<1>(arguments...);
+        case 2: return decode_groups<2>(arguments...);
+        case 4: return decode_groups<4>(arguments...);
+        case 8: return decode_groups<8>(arguments...);
+        default: return simd() == Simd::kAvx512 ? avx512_decode(arguments...) : decode_groups<16>(arguments...);
+    }
+}
+static_assert(kMaxLanes == 16 && kAvx512Lanes == 16, "the switches above list every lane count");
+
 }  // namespace
 
 bool simd_available(Simd path) { return path == Simd::kScalar || avx512_available(); }
@@ -62,19 +122,11 @@ Encoded encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Ta
     uint32_t x[kMaxLanes];
     std::fill(x, x + kMaxLanes, kStateLow);
 
+    const TableView view = tables.view();
     size_t i = n;
     for (; i % lanes; --i)
-        if (!put_symbol(x[(i - 1) % lanes], out, symbols[i - 1], indexes[i - 1], tables, limit)) fail_limit(limit);
-    if (lanes == kAvx512Lanes && simd() == Simd::kAvx512) {
-        if (!avx512_encode(symbols, indexes, i, tables, limit, x, out)) fail_limit(limit);
-    } else {
-        while (i) {
-            i -= lanes;
-            for (size_t lane = lanes; lane--;)
-                if (!put_symbol(x[lane], out, symbols[i + lane], indexes[i + lane], tables, limit))
-                    fail_limit(limit);
-        }
-    }
+        if (!put_symbol(x[(i - 1) % lanes], out, symbols[i - 1], indexes[i - 1], view, limit)) fail_limit(limit);
+    if (!encode_groups(lanes, symbols, indexes, i, view, limit, x, out)) fail_limit(limit);
 
     // A state that fits in 16 bits has its top bit set there (it is at least 2^15); the high word of
     // any other has it clear. So one word or two, and the decoder can tell.
@@ -108,21 +160,11 @@ void decode(const uint8_t* data, size_t size, const uint8_t* indexes, size_t n, 
         if (x[lane] < kStateLow) x[lane] = x[lane] << kWordBits | in.read();
     }
 
-    size_t i = 0;
-    bool valid = true;
-    if (lanes == kAvx512Lanes && simd() == Simd::kAvx512) {
-        i = n - n % lanes;
-        valid = avx512_decode(in, indexes, i, tables, limit, x, symbols);
-    } else {
-        for (; i + lanes <= n; i += lanes)
-            for (size_t lane = 0; lane < lanes; ++lane) {
-                const int symbol = take_symbol(x[lane], in, indexes[i + lane], tables);
-                valid &= symbol <= limit && symbol >= -limit;
-                symbols[i + lane] = static_cast<Symbol>(symbol);
-            }
-    }
+    const TableView view = tables.view();
+    size_t i = n - n % lanes;
+    bool valid = decode_groups(lanes, in, indexes, i, view, limit, x, symbols);
     for (; i < n; ++i) {
-        const int symbol = take_symbol(x[i % lanes], in, indexes[i], tables);
+        const int symbol = take_symbol(x[i % lanes], in, indexes[i], view);
         valid &= symbol <= limit && symbol >= -limit;
         symbols[i] = static_cast<Symbol>(symbol);
     }

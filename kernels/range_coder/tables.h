@@ -30,6 +30,16 @@ struct TableInfo {
 };
 static_assert(sizeof(EncodeEntry) == 8 && sizeof(TableInfo) == 8, "avx512.cpp gathers them as 64 bits");
 
+// What the inner loops use of Tables. A copy on the stack, of which no address is taken, stays in
+// registers; through a reference to Tables every byte written would force the pointers to be read again.
+struct TableView {
+    const TableInfo* info;
+    const EncodeEntry* encode;
+    const uint32_t* buckets;
+    const uint16_t* cdf;
+    int precision;
+};
+
 class Tables {
 public:
     // Throws std::invalid_argument naming the first thing that is wrong.
@@ -37,6 +47,8 @@ public:
            int precision);
 
     static constexpr int kBucketBits = 8;
+
+    TableView view() const { return {info.data(), encode.data(), buckets.data(), cdf.data(), precision}; }
 
     int count;
     int precision;
