@@ -18,17 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save as safetensors_bytes
 
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from export.from_bundle import LEFT_OVER, load_model, parameter_name
 from export.graphs import GRAPHS
+from export.identity import picture_identity
 from export.onnx_files import WeightsFile, export_graph, write_graph
 from export.tables import parsing_config, tables_of
 from export.verify import verify
 from model import RateDistortionCognition, checkpoint
 from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
-from runtime.bundle import FORMAT, parse_identity
+from runtime.bundle import FORMAT, identity
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
 DEFAULT_MAP = {"quality": [0, 100], "base_quality": [0, 60], "aux_quality": [0, 100]}
@@ -85,12 +88,6 @@ GRAPH_INPUTS = {
 }
 
 
-def picture_identity(model: RateDistortionCognition) -> bytes:
-    """SHA-256 of all trained tensors and the configuration: never of ONNX bytes, which versions change."""
-    tensors = {k: v.detach().cpu().numpy() for k, v in model.state_dict().items()}
-    return parse_identity(tensors, model.config.to_dict())
-
-
 def export_bundle(
     model: RateDistortionCognition, folder: Path, name: str, quality_map: dict[str, list[float]]
 ) -> None:
@@ -106,6 +103,7 @@ def export_bundle(
         weights = WeightsFile(made / "weights.bin")
         inputs, shapes = example_inputs(model), _dynamic_shapes()
         graphs: dict[str, Any] = {}
+        carried: set[str] = set()
         for graph, build in GRAPHS.items():
             if graph.endswith("_full") and model.auxiliary is None:
                 continue
@@ -113,15 +111,18 @@ def export_bundle(
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 exported = export_graph(build(model), {k: inputs[k] for k in names}, build.outputs, shapes)
+            carried |= {parameter_name(tensor.name) for tensor in exported.graph.initializer}
             write_graph(exported, made / f"{graph}.onnx", weights)
             graphs[graph] = {"file": f"{graph}.onnx", "inputs": list(names), "outputs": list(build.outputs)}
         weights.close()
+        left_over = {k: v.contiguous() for k, v in model.state_dict().items() if k not in carried}
+        (made / LEFT_OVER).write_bytes(safetensors_bytes(left_over))
         arrays, parsing = tables_of(model), parsing_config(model)
         np.savez_compressed(made / "tables.npz", **arrays)  # type: ignore[arg-type]
         manifest = {
             "format": FORMAT,
             "name": name,
-            "parse_id": parse_identity(arrays, parsing).hex(),
+            "parse_id": identity(arrays, parsing).hex(),
             "picture_id": picture_identity(model).hex(),
             "strides": {"pixels": PIXEL_STRIDE, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE},
             "parsing": parsing,
@@ -134,7 +135,7 @@ def export_bundle(
             },
         }
         (made / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        verify(model, made)
+        verify(load_model(made), made)
         if folder.exists():
             shutil.rmtree(folder)
         shutil.move(made, folder)

@@ -1,12 +1,13 @@
 """PyTorch networks of the codec: transforms, gain units, entropy models, the two branches."""
 
-from model.codec import AuxiliaryBranch, BranchOutput, PrimaryBranch, RateDistortionCognition
+from model.codec import AuxiliaryBranch, BranchOutput, Decoded, PrimaryBranch, RateDistortionCognition
 from model.config import BranchConfig, ModelConfig
 
 __all__ = [
     "AuxiliaryBranch",
     "BranchConfig",
     "BranchOutput",
+    "Decoded",
     "ModelConfig",
     "PrimaryBranch",
     "RateDistortionCognition",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -24,20 +25,41 @@ def level_lambdas(bounds: tuple[float, float], levels: int) -> Tensor:
 
 
 @dataclasses.dataclass
-class BranchOutput:
-    """What one branch makes of a batch.
+class Decoded:
+    """What a decoder knows of one branch.
 
     image: folded x1 (primary) or residual r (auxiliary), [N, 192, H/8, W/8]. latent: y-hat after the
-    inverse gain. bits: [N, slices + 1], hyper-latent first. z, symbols: the coded integers, as floats.
-    indexes: table of every symbol.
+    inverse gain. z: hyper-latent symbols, integers as floats.
     """
 
     image: Tensor
     latent: Tensor
-    bits: Tensor
     z: Tensor
+
+
+@dataclasses.dataclass
+class BranchOutput(Decoded):
+    """What one branch makes of a batch: what its decoder will know, and what that costs.
+
+    bits: [N, slices + 1], hyper-latent first. symbols: the coded integers, as floats. indexes: table of
+    every symbol.
+    """
+
+    bits: Tensor
     symbols: Tensor
     indexes: Tensor
+
+
+# (symbols of all passes, mean, what is decoded so far, pass or -1 for all) -> decoded, this pass included
+Dequantize = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+
+def dequantize(symbols: Tensor, mean: Tensor, decoded: Tensor, index: int) -> Tensor:
+    """The decoder's half of the closed loop; export puts a fused operation in its place."""
+    value = symbols + mean
+    if index >= 0:
+        value = value * (pass_of(*value.shape[1:], device=value.device) == index)
+    return decoded + value
 
 
 class _Branch(nn.Module):
@@ -96,7 +118,19 @@ class PrimaryBranch(_Branch):
         y_bits = self.gaussian_rate(rated, indexes).sum((1, 2, 3))
         latent = self.gain.inverse(decoded, level)
         image = self.synthesis(latent)
-        return BranchOutput(image, latent, torch.stack([z_bits, y_bits], 1), z, symbols, indexes)
+        return BranchOutput(image, latent, z, torch.stack([z_bits, y_bits], 1), symbols, indexes)
+
+    def decode(
+        self, z: Tensor, symbols: Tensor, level: Tensor, dequantize: Dequantize = dequantize
+    ) -> Decoded:
+        """z, symbols: integers (any type) [N, hyper, h/4, w/4] and [N, latent, h, w]; level: [N]."""
+        z = z.float()
+        features = self.hyper_synthesis(z)
+        decoded = torch.zeros(symbols.shape, dtype=torch.float32, device=symbols.device)
+        for index in range(QUADTREE_PASSES):
+            decoded = dequantize(symbols, self.mean(index, features, decoded), decoded, index)
+        latent = self.gain.inverse(decoded, level)
+        return Decoded(self.synthesis(latent), latent, z)
 
 
 class AuxiliaryBranch(_Branch):
@@ -113,7 +147,7 @@ class AuxiliaryBranch(_Branch):
         self.mean = SliceMean(config, c)
 
     def forward(
-        self, folded: Tensor, level: Tensor, primary: BranchOutput, received: Tensor | int | None = None
+        self, folded: Tensor, level: Tensor, primary: Decoded, received: Tensor | int | None = None
     ) -> BranchOutput:
         """folded, level as in the primary branch, whose output is `primary`.
 
@@ -128,8 +162,7 @@ class AuxiliaryBranch(_Branch):
         gained = self.gain.gain(y, level)
         z, z_bits = self._hyper(gained)
         indexes = self.scale_network(torch.cat([z, primary.z.detach()], 1))
-        condition = self.condition(primary.latent.detach() * self.primary_scale)
-        features = torch.cat([self.hyper_synthesis(z), condition], 1)
+        features, condition = self.features(z, primary)
         decoded: list[Tensor] = []
         symbols, bits = [], [z_bits]
         for s, (part, index) in enumerate(
@@ -144,7 +177,32 @@ class AuxiliaryBranch(_Branch):
             decoded.append(r + mean)
         latent = self.gain.inverse(torch.cat(decoded, 1), level)
         image = self.synthesis(latent, condition, image1)
-        return BranchOutput(image, latent, torch.stack(bits, 1), z, torch.cat(symbols, 1), indexes)
+        return BranchOutput(image, latent, z, torch.stack(bits, 1), torch.cat(symbols, 1), indexes)
+
+    def features(self, z: Tensor, primary: Decoded) -> tuple[Tensor, Tensor]:
+        """What every slice's mean is predicted from, and the part of it that the synthesis sees too."""
+        condition = self.condition(primary.latent.detach() * self.primary_scale)
+        return torch.cat([self.hyper_synthesis(z), condition], 1), condition
+
+    def decode(
+        self,
+        z: Tensor,
+        symbols: Tensor,
+        level: Tensor,
+        received: Tensor,
+        primary: Decoded,
+        dequantize: Dequantize = dequantize,
+    ) -> Decoded:
+        """z, symbols: integers (any type); level: [N]; received: how many slices arrived, integer [N]."""
+        z = z.float()
+        features, condition = self.features(z, primary)
+        decoded: list[Tensor] = []
+        for s, part in enumerate(symbols.chunk(self.config.slices, 1)):
+            present = (received > s).to(part.dtype)[:, None, None, None]
+            mean = self.mean(s, features, decoded)
+            decoded.append(dequantize(part * present, mean, torch.zeros_like(mean), -1))
+        latent = self.gain.inverse(torch.cat(decoded, 1), level)
+        return Decoded(self.synthesis(latent, condition, primary.image), latent, z)
 
 
 class RateDistortionCognition(nn.Module):

@@ -11,8 +11,8 @@ def interpolate(table: Tensor, level: Tensor) -> Tensor:
 
     table: float [L, C], positive. level: float [N], clipped to [0, L - 1]. Returns [N, C, 1, 1].
     """
-    level = level.clamp(0, table.shape[0] - 1)
-    low = level.floor().clamp(max=table.shape[0] - 2).long()
+    level = level.clamp(0.0, float(table.shape[0] - 1))
+    low = level.floor().clamp(max=float(table.shape[0] - 2)).long()
     t = (level - low).unsqueeze(1)
     log = table.log()
     return torch.exp(log[low] * (1 - t) + log[low + 1] * t)[:, :, None, None]

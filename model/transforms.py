@@ -1,9 +1,8 @@
-"""Analysis, synthesis and hyper transforms. Images travel space-to-depth: [N, 192, H/8, W/8] (pixel_unshuffle(8))."""
+"""Analysis, synthesis and hyper transforms. Images travel folded: space-to-depth 8, [N, 192, H/8, W/8]."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import PIXEL_STRIDE, BranchConfig
@@ -13,13 +12,21 @@ IMAGE_CHANNELS = 3 * PIXEL_STRIDE * PIXEL_STRIDE
 
 
 def fold(image: Tensor) -> Tensor:
-    """[N, 3, H, W] -> [N, 192, H/8, W/8]."""
-    return F.pixel_unshuffle(image, PIXEL_STRIDE)
+    """[N, 3, H, W] -> [N, 192, H/8, W/8], channel (row * 8 + column) * 3 + colour.
+
+    ONNX SpaceToDepth's order (not torch's pixel_unshuffle): channels-last memory then holds each row of
+    eight RGB pixels as 24 neighbours, which the fused kernels copy straight from the interleaved picture.
+    """
+    n, c, h, w = image.shape
+    s = PIXEL_STRIDE
+    return image.reshape(n, c, h // s, s, w // s, s).permute(0, 3, 5, 1, 2, 4).reshape(n, -1, h // s, w // s)
 
 
 def unfold(folded: Tensor) -> Tensor:
-    """[N, 192, H/8, W/8] -> [N, 3, H, W]."""
-    return F.pixel_shuffle(folded, PIXEL_STRIDE)
+    """Inverse of `fold`."""
+    n, _, h, w = folded.shape
+    s = PIXEL_STRIDE
+    return folded.reshape(n, s, s, 3, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, 3, h * s, w * s)
 
 
 class Analysis(nn.Module):

@@ -48,8 +48,11 @@ class Branch:
         return quality / 100 * (self.levels - 1)
 
 
-def parse_identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:
-    """SHA-256 of all that parsing a stream depends on: names, types, shapes and values, in name order."""
+def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:
+    """SHA-256 of named arrays (names, types, shapes, little-endian values, in name order) and a configuration.
+
+    Of the tables and what `parsing` says, it is the identity for parsing; of all trained tensors, for pictures.
+    """
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -103,7 +106,7 @@ class Bundle:
         self.name = str(manifest["name"])
         self.parse_id = bytes.fromhex(manifest["parse_id"])
         self.picture_id = bytes.fromhex(manifest["picture_id"])
-        if parse_identity(arrays, manifest["parsing"]) != self.parse_id:
+        if identity(arrays, manifest["parsing"]) != self.parse_id:
             raise ValueError("tables.npz is not the one that parse_id names")
         self.gaussian = _tables(arrays, "gaussian")
         self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"])

@@ -1,0 +1,95 @@
+"""What the benchmarks share: photos of a folder, quality measures, reference codecs, tables."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def photos(folder: str | Path, limit: int | None = None) -> list[tuple[str, np.ndarray]]:
+    """(name, uint8 [H, W, 3]) of the images below a folder, sorted by name; SystemExit if there are none."""
+    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)[:limit]
+    if not paths:
+        raise SystemExit(f"no images under {folder}")
+    return [(p.stem, np.asarray(Image.open(p).convert("RGB"))) for p in paths]
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """PSNR in dB over all samples of two uint8 pictures."""
+    error = np.mean((a.astype(np.float64) - b) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+@dataclass
+class Point:
+    """One coded picture: bits per pixel (of real bytes) and PSNR in dB."""
+
+    codec: str
+    image: str
+    quality: float
+    bpp: float
+    psnr: float
+
+
+def pillow_point(codec: str, name: str, rgb: np.ndarray, quality: int, **options: Any) -> Point:
+    """Code with one of Pillow's formats ("JPEG", "WEBP", "AVIF") and read it back."""
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, codec, quality=quality, **options)
+    restored = np.asarray(Image.open(file).convert("RGB"))
+    return Point(codec.lower(), name, quality, 8 * file.tell() / rgb[..., 0].size, psnr(rgb, restored))
+
+
+def mean_curve(points: Sequence[Point], codec: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean bpp and mean PSNR over images at each quality, by rising bpp."""
+    qualities = sorted({p.quality for p in points if p.codec == codec})
+    rows = [
+        (np.mean([p.bpp for p in chosen]), np.mean([p.psnr for p in chosen]))
+        for q in qualities
+        if (chosen := [p for p in points if p.codec == codec and p.quality == q])
+    ]
+    rows.sort()
+    return np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+
+
+def extra_bits(
+    anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], low: float, high: float
+) -> float:
+    """BD-rate as a fraction (VCEG-M33, piecewise cubic): mean extra bits of `test` at equal PSNR, over the
+    anchor's points from low to high bpp. Curves are (bpp, PSNR) by rising bpp."""
+    from bjontegaard import bd_rate
+
+    inside = (anchor[0] >= low) & (anchor[0] <= high)
+    found = bd_rate(
+        anchor[0][inside], anchor[1][inside], *test, method="pchip", require_matching_points=False, min_overlap=0
+    )
+    return float(found) / 100
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, help="folder of photos")
+    parser.add_argument("--limit", type=int, help="use only so many photos")
+    parser.add_argument("--model", help="bundle (default: the shipped one)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def dump(points: Sequence[Any]) -> str:
+    return json.dumps([asdict(p) for p in points], indent=1)
+
+
+def table(header: Sequence[str], rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> str:
+    """A Markdown table, columns aligned."""
+    cells = [[str(c) for c in header], *([f"{c:.3f}" if isinstance(c, float) else str(c) for c in r] for r in rows)]
+    widths = [max(len(r[i]) for r in cells) for i in range(len(header))]
+    lines = ["| " + " | ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) + " |" for r in cells]
+    lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")
+    return "\n".join(lines)

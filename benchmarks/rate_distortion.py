@@ -1,0 +1,82 @@
+"""Real bytes against PSNR: this codec (full stream, beta = 0; base stream) beside Pillow's codecs.
+
+    python -m benchmarks.rate_distortion --data DIR [--plot curve.png] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tqdm import tqdm
+
+from benchmarks.common import Point, add_options, dump, extra_bits, mean_curve, photos, pillow_point, psnr, table
+from runtime import Codec
+
+QUALITIES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+JPEG_QUALITIES = (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 85, 90, 95)
+OTHER_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+
+
+def measure(codec: Codec, data: str, limit: int | None, others: bool) -> list[Point]:
+    points = []
+    for name, rgb in tqdm(photos(data, limit), unit="photo", file=sys.stderr):
+        area = rgb[..., 0].size
+        for quality in QUALITIES:
+            stream = codec.encode(rgb, quality)
+            points.append(Point("rdc", name, quality, 8 * len(stream) / area, psnr(rgb, codec.decode(stream))))
+            base = codec.encode(rgb, base_quality=quality, layers="base")
+            points.append(Point("rdc-base", name, quality, 8 * len(base) / area, psnr(rgb, codec.decode(base))))
+        for quality in JPEG_QUALITIES:
+            points.append(pillow_point("JPEG", name, rgb, quality, optimize=True, subsampling="4:2:0"))
+        if others:
+            points += [pillow_point("WEBP", name, rgb, q, method=6) for q in OTHER_QUALITIES]
+            points += [pillow_point("AVIF", name, rgb, q) for q in OTHER_QUALITIES]
+    return points
+
+
+def plot(points: list[Point], path: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 5))
+    for codec in dict.fromkeys(p.codec for p in points):
+        axes.plot(*mean_curve(points, codec), marker="o", markersize=3, label=codec)
+    axes.set(xlabel="bits per pixel (real bytes)", ylabel="PSNR, dB", xlim=(0, 2))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--plot", help="PNG to write")
+    parser.add_argument("--range", type=float, nargs=2, default=(0.3, 1.2), metavar=("LOW", "HIGH"), help="bpp of JPEG")
+    parser.add_argument("--no-others", action="store_true", help="leave WebP and AVIF out")
+    args = parser.parse_args(argv)
+    points = measure(Codec(args.model), args.data, args.limit, not args.no_others)
+    if args.plot:
+        plot(points, args.plot)
+    if args.json:
+        print(dump(points))
+        return
+    anchor = mean_curve(points, "jpeg")
+    print(table(["codec", "quality", "bpp", "PSNR dB"], [
+        (codec, quality, float(bpp), float(db))
+        for codec in ("rdc", "rdc-base", "jpeg")
+        for quality, bpp, db in zip(
+            JPEG_QUALITIES if codec == "jpeg" else QUALITIES, *mean_curve(points, codec), strict=True
+        )
+    ]))
+    low, high = args.range
+    print(f"\nbytes against JPEG at equal PSNR, mean over {low}-{high} bpp of JPEG:")
+    for codec in dict.fromkeys(p.codec for p in points):
+        print(f"  {codec:10s} {extra_bits(anchor, mean_curve(points, codec), low, high):+.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Bundle -> PyTorch model, exactly: to check the runtime against PyTorch, or to train a shipped model further.
+
+The graphs carry most trained tensors under their own names; `training.safetensors` in the bundle has the rest
+(density of the hyper-latents, gain tables, the integer networks' latent weights). The picture identity is
+recomputed, so a model that comes back is the one that was exported.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import numpy_helper
+from safetensors.torch import load_file
+
+from export.identity import picture_identity
+from model import ModelConfig, RateDistortionCognition
+
+LEFT_OVER = "training.safetensors"
+
+
+def parameter_name(initializer: str) -> str:
+    """Name in the model's state of a graph's initialiser: `primary.branch.x` -> `primary.x`."""
+    branch, _, rest = initializer.partition(".branch.")
+    return f"{branch}.{rest}"
+
+
+def load_model(bundle: str | Path) -> RateDistortionCognition:
+    """The trained model of a bundle. Raises ValueError if it is not complete."""
+    bundle = Path(bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    model = RateDistortionCognition(ModelConfig.from_dict(manifest["config"]))
+    state = load_file(str(bundle / LEFT_OVER))
+    wanted = model.state_dict()
+    for graph in manifest["graphs"].values():
+        for tensor in onnx.load(str(bundle / graph["file"])).graph.initializer:
+            if (name := parameter_name(tensor.name)) in wanted and name not in state:
+                state[name] = torch.from_numpy(numpy_helper.to_array(tensor).copy())
+    if missing := sorted(set(wanted) - set(state)):
+        raise ValueError(f"{bundle} lacks {len(missing)} tensors, the first is {missing[0]}")
+    model.load_state_dict(state)
+    if picture_identity(model).hex() != manifest["picture_id"]:
+        raise ValueError(f"{bundle}: tensors are not those that picture_id names")
+    return model.eval()
