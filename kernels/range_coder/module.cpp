@@ -25,9 +25,9 @@ namespace {
 using Array = nb::ndarray<nb::ro, nb::device::cpu>;
 
 bool is_contiguous(const Array& array) {
+    if (array.size() == 0) return true;
     int64_t expected = 1;
     for (size_t k = array.ndim(); k--;) {
-        if (array.shape(k) == 0) return true;
         if (array.shape(k) != 1 && array.stride(k) != expected) return false;
         expected *= static_cast<int64_t>(array.shape(k));
     }

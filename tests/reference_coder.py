@@ -1,0 +1,163 @@
+"""The entropy coder and the scale network as docs/entropy_coding.md states them, slow and obvious.
+
+Python integers and lists only. The native module must give the same bytes, symbols and indexes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LOW = 1 << 15
+
+
+class Corrupt(ValueError):
+    pass
+
+
+@dataclass(frozen=True)
+class Table:
+    minimum: int
+    cdf: list[int]
+
+    @property
+    def size(self) -> int:
+        return len(self.cdf) - 2
+
+    @property
+    def maximum(self) -> int:
+        return self.minimum + self.size - 1
+
+
+def split_tables(cdf, sizes, minimum) -> list[Table]:
+    """The tables, from the concatenated form that rdc_native.Tables takes."""
+    tables, offset = [], 0
+    for size, first in zip(sizes, minimum, strict=True):
+        tables.append(Table(int(first), [int(c) for c in cdf[offset : offset + size + 2]]))
+        offset += size + 2
+    return tables
+
+
+def lane_count(n: int) -> int:
+    for lanes in (16, 8, 4, 2):
+        if n >= lanes * 16384:
+            return lanes
+    return 1
+
+
+def encode(symbols, indexes, tables: list[Table], precision: int) -> bytes:
+    n = len(symbols)
+    if n == 0:
+        return b""
+    lanes = lane_count(n)
+    states = [LOW] * lanes
+    emitted: list[int] = []
+
+    def make_room(lane: int, bound: int) -> None:
+        if states[lane] >= bound:
+            emitted.append(states[lane] & 0xFFFF)
+            states[lane] >>= 16
+
+    def put(lane: int, value: int, bits: int) -> None:
+        make_room(lane, 1 << (31 - bits))
+        states[lane] = states[lane] << bits | value
+
+    for i in reversed(range(n)):
+        lane, table, symbol = i % lanes, tables[indexes[i]], int(symbols[i])
+        k = symbol - table.minimum
+        if not 0 <= k < table.size:
+            negative = symbol < table.minimum
+            distance = table.minimum - symbol if negative else symbol - table.maximum
+            length = distance.bit_length() - 1
+            put(lane, distance - (1 << length), length)
+            put(lane, length << 1 | negative, 5)
+            k = table.size
+        start, frequency = table.cdf[k], table.cdf[k + 1] - table.cdf[k]
+        make_room(lane, frequency << (31 - precision))
+        quotient, remainder = divmod(states[lane], frequency)
+        states[lane] = (quotient << precision) + remainder + start
+
+    for state in reversed(states):
+        emitted.append(state & 0xFFFF)
+        if state >= 1 << 16:
+            emitted.append(state >> 16)
+    return b"".join(word.to_bytes(2, "little") for word in reversed(emitted))
+
+
+def decode(data: bytes, indexes, tables: list[Table], precision: int, limit: int) -> list[int]:
+    if len(data) % 2:
+        raise Corrupt("odd size")
+    words = [int.from_bytes(data[i : i + 2], "little") for i in range(0, len(data), 2)]
+    words.reverse()  # pop() is the next word
+
+    def next_word() -> int:
+        if not words:
+            raise Corrupt("truncated")
+        return words.pop()
+
+    def refill(x: int) -> int:
+        return x << 16 | next_word() if x < LOW else x
+
+    if len(indexes) == 0:
+        if words:
+            raise Corrupt("trailing bytes")
+        return []
+
+    lanes = lane_count(len(indexes))
+    states = []
+    for _ in range(lanes):
+        first = next_word()
+        if first == 0:
+            raise Corrupt("initial state")
+        states.append(first if first >= LOW else first << 16 | next_word())
+
+    def take(lane: int, bits: int) -> int:
+        value = states[lane] & ((1 << bits) - 1)
+        states[lane] = refill(states[lane] >> bits)
+        return value
+
+    symbols = []
+    for i, index in enumerate(indexes):
+        lane, table = i % lanes, tables[index]
+        x = states[lane]
+        slot = x & ((1 << precision) - 1)
+        k = next(k for k in range(table.size + 1) if slot < table.cdf[k + 1])
+        states[lane] = refill((table.cdf[k + 1] - table.cdf[k]) * (x >> precision) + slot - table.cdf[k])
+        symbol = table.minimum + k
+        if k == table.size:
+            header = take(lane, 5)
+            length = header >> 1
+            if length == 15:
+                raise Corrupt("escape length")
+            distance = (1 << length) + take(lane, length)
+            symbol = table.minimum - distance if header & 1 else table.maximum + distance
+        if abs(symbol) > limit:
+            raise Corrupt("limit")
+        symbols.append(symbol)
+
+    if words:
+        raise Corrupt("trailing bytes")
+    if any(state != LOW for state in states):
+        raise Corrupt("final state")
+    return symbols
+
+
+def scale_indexes(z, layers, shuffle: int):
+    """The scale network in int64. layers: (weight, bias, shift, clip_max) each; z [in, h, w]."""
+    plane = np.asarray(z).astype(np.int64)
+    height, width = plane.shape[1:]
+    for weight, bias, shift, clip_max in layers:
+        kernel = weight.shape[2]
+        border = kernel // 2
+        padded = np.pad(plane, ((0, 0), (border, border), (border, border)))
+        acc = np.zeros((len(bias), height, width), np.int64) + bias.astype(np.int64)[:, None, None]
+        for dy in range(kernel):
+            for dx in range(kernel):
+                window = padded[:, dy : dy + height, dx : dx + width]
+                acc += np.tensordot(weight[:, :, dy, dx].astype(np.int64), window, axes=1)
+        k = shift.astype(np.int64)[:, None, None]
+        plane = np.clip((acc + (1 << (k - 1))) >> k, 0, clip_max)
+    channels = plane.shape[0] // shuffle**2
+    split = plane.reshape(channels, shuffle, shuffle, height, width)
+    return split.transpose(0, 3, 1, 4, 2).reshape(channels, height * shuffle, width * shuffle)
