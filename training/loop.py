@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from model import RateDistortionCognition, checkpoint
+from model import BranchConfig, RateDistortionCognition, checkpoint
 from model.transforms import fold
 from training.data import Crops, PhotoCache
 from training.validation import validate
@@ -39,6 +39,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-bf16", action="store_true", help="train in fp32 (default: bf16 autocast)")
     parser.add_argument("--validate-every", type=float, default=10.0, help="minutes between validations")
+
+
+def branch_option(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(f.name for f in dataclasses.fields(BranchConfig))
+    parser.add_argument(
+        "--branch", nargs="*", default=[], metavar="NAME=VALUE", help=f"architecture constants: {names}"
+    )
+
+
+def branch_config(settings: list[str], **defaults: int) -> BranchConfig:
+    """`["channels=96", "blocks=3"]` over the defaults; raises SystemExit naming a bad setting."""
+    types = {f.name: float if f.name == "latent_scale" else int for f in dataclasses.fields(BranchConfig)}
+    values: dict[str, Any] = dict(defaults)
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            values[name] = types[name](value)
+        except (KeyError, ValueError):
+            raise SystemExit(f"--branch: cannot use {setting!r}") from None
+    try:
+        return BranchConfig(**values)
+    except ValueError as error:
+        raise SystemExit(f"--branch: {error}") from None
 
 
 def levels_for(batch: int, levels: int, device: torch.device) -> Tensor:

@@ -12,11 +12,11 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
+from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.transforms import unfold
 from training.backbone import OnnxBackbone
 from training.cognition import CognitionLoss
-from training.loop import Trainer, add_options, lambdas_at, levels_for
+from training.loop import Trainer, add_options, branch_config, branch_option, lambdas_at, levels_for
 from training.losses import mse, outside_range, pixels_of, psnr
 
 
@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_options(parser)
     parser.add_argument("--init", help="checkpoint to start from (else random)")
-    parser.add_argument("--channels", type=int, default=128)
+    branch_option(parser)
+    parser.add_argument("--levels", type=int, default=8, help="trained gain levels")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     parser.add_argument("--backbone", help="ONNX classifier for the cognition loss (inputs scaled to -1..1)")
     parser.add_argument("--cognition", type=float, default=4.0, help="weight of the cognition loss, in bpp")
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.init:
         model = checkpoint.load(args.init)
     else:
-        config = ModelConfig(primary=BranchConfig(channels=args.channels), auxiliary=None)
+        config = ModelConfig(primary=branch_config(args.branch), auxiliary=None, levels=args.levels)
         if args.lambdas:
             config = dataclasses.replace(config, primary_lambda=tuple(args.lambdas))
         model = RateDistortionCognition(config)

@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 
 from model import BranchConfig, RateDistortionCognition, checkpoint
-from training.loop import Trainer, add_options, lambdas_at, levels_for
+from training.loop import Trainer, add_options, branch_config, branch_option, lambdas_at, levels_for
 from training.losses import mse, pixels_of, psnr
 
 
-def build(primary: str, channels: int, slices: int, lambdas: list[float] | None) -> RateDistortionCognition:
+def build(primary: str, auxiliary: BranchConfig, lambdas: list[float] | None) -> RateDistortionCognition:
     """A two-branch model whose primary branch is the checkpoint's, the auxiliary one fresh."""
     trained = checkpoint.load(primary)
-    config = dataclasses.replace(
-        trained.config, auxiliary=BranchConfig(channels=channels, slices=slices, context_blocks=1)
-    )
+    config = dataclasses.replace(trained.config, auxiliary=auxiliary)
     if lambdas:
         config = dataclasses.replace(config, auxiliary_lambda=(lambdas[0], lambdas[1]))
     model = RateDistortionCognition(config)
@@ -47,15 +45,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_options(parser)
     parser.add_argument("--primary", required=True, help="checkpoint of stage I")
-    parser.add_argument("--channels", type=int, default=128)
-    parser.add_argument("--slices", type=int, default=4)
+    branch_option(parser)
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
-    model = build(args.primary, args.channels, args.slices, args.lambdas)
+    model = build(args.primary, branch_config(args.branch, slices=4, context_blocks=1), args.lambdas)
     model.primary.requires_grad_(False)
     config = model.config
-    assert model.auxiliary is not None
+    assert model.auxiliary is not None and config.auxiliary is not None
+    slices = config.auxiliary.slices
     trainer = Trainer(args, model, list(model.auxiliary.parameters()))
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -64,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         model.primary.eval()
         with torch.no_grad():
             base = model.primary(folded, primary_levels(level, config.levels))
-        received = received_slices(folded.shape[0], args.slices, folded.device)
+        received = received_slices(folded.shape[0], slices, folded.device)
         out = model.auxiliary(folded, level, base, received)
         bpp = out.bits.sum(1) / pixels_of(folded)
         error = mse(base.image + out.image, folded)

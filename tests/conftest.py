@@ -1,0 +1,40 @@
+"""Shared: the tiny fixed bundle (its streams are pinned; retraining the shipped model changes nothing here)
+and real photos that come with scikit-image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from runtime import Codec
+from runtime.bundle import DEFAULT
+
+DATA = Path(__file__).parent / "data"
+TINY = DATA / "tiny"
+TINY_CHECKPOINT = DATA / "tiny.safetensors"
+SHIPPED = DEFAULT
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Codec:
+    return Codec(TINY, threads=1)
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Codec:
+    return Codec(SHIPPED, threads=2)
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """uint8 [300, 451, 3], a cat."""
+    return data.chelsea()
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[np.ndarray]:
+    """Three real photos, uint8, at most 512 pixels a side."""
+    return [data.chelsea(), data.astronaut(), data.coffee()[:, 50:511]]

@@ -1,0 +1,262 @@
+"""`runtime.Codec`: what an application may rely on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from conftest import TINY
+from PIL import Image
+
+from runtime import Codec
+from runtime.errors import (
+    BackendError,
+    CorruptError,
+    DamagedAuxiliaryWarning,
+    InputError,
+    LimitError,
+    UnsupportedError,
+    WrongModelError,
+)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (65, 1), (63, 64), (64, 65), (130, 77)])
+def test_any_size_comes_back_with_its_size(tiny: Codec, photo: np.ndarray, size: tuple[int, int]) -> None:
+    picture = photo[: size[0], : size[1]]
+    restored = tiny.decode(tiny.encode(picture))
+    assert restored.shape == picture.shape and restored.dtype == np.uint8
+
+
+def test_streams_are_deterministic_and_quality_buys_fidelity(shipped: Codec, photo: np.ndarray) -> None:
+    streams = [shipped.encode(photo, q) for q in (0, 50, 100)]
+    assert streams[1] == shipped.encode(photo, 50)
+    assert len(streams[0]) < len(streams[1]) < len(streams[2])
+    fidelity = [psnr(photo, shipped.decode(s)) for s in streams]
+    assert fidelity[0] < fidelity[1] < fidelity[2]
+    assert fidelity[2] > 33
+
+
+def test_quality_is_continuous(shipped: Codec, photo: np.ndarray) -> None:
+    sizes = [len(shipped.encode(photo, q)) for q in np.linspace(40, 44, 9)]
+    assert len(set(sizes)) == len(sizes) and sizes[0] < sizes[-1]
+
+
+def test_beta_one_is_the_base_picture_and_smaller_beta_is_nearer_to_the_original(
+    shipped: Codec, photo: np.ndarray
+) -> None:
+    stream = shipped.encode(photo, 60)
+    base = shipped.encode(photo, 60, layers="base")
+    assert len(base) < len(stream)
+    np.testing.assert_array_equal(shipped.decode(stream, beta=1), shipped.decode(base))
+    fidelity = [psnr(photo, shipped.decode(stream, beta=b)) for b in (1, 0.5, 0)]
+    assert fidelity == sorted(fidelity) and fidelity[2] > fidelity[0] + 1
+
+
+def test_every_slice_helps_and_fewer_slices_are_a_prefix_of_the_symbols(
+    shipped: Codec, photo: np.ndarray
+) -> None:
+    full = shipped.encode(photo, 70)
+    everything = shipped.symbols(full)
+    previous = psnr(photo, shipped.decode(full, layers=0))
+    for n in range(1, shipped.slices + 1):
+        stream = shipped.encode(photo, 70, layers=n)
+        part = shipped.symbols(stream)["auxiliary_latents"]
+        np.testing.assert_array_equal(part, everything["auxiliary_latents"][: len(part)])
+        np.testing.assert_array_equal(shipped.decode(stream), shipped.decode(full, layers=n))
+        now = psnr(photo, shipped.decode(stream))
+        assert now > previous - 0.05
+        previous = now
+
+
+def test_branch_qualities_override_what_quality_implies(tiny: Codec, photo: np.ndarray) -> None:
+    info = tiny.info(tiny.encode(photo, 30, base_quality=80, aux_quality=12.5))
+    assert (info["quality"], info["base_quality"], info["aux_quality"]) == (30, 80, 12.5)
+    assert tiny.info(tiny.encode(photo, 30))["quality"] == 30
+
+
+def test_info_describes_the_chunks_and_is_json(tiny: Codec, photo: np.ndarray) -> None:
+    stream = tiny.encode(photo)
+    info = json.loads(json.dumps(tiny.info(stream)))
+    assert (info["width"], info["height"]) == (photo.shape[1], photo.shape[0])
+    assert [c["type"] for c in info["chunks"]] == [
+        "primary_hyper", "primary_latents", "aux_hyper", *["aux_slice"] * tiny.slices,
+    ]
+    assert all(c["state"] == "ok" for c in info["chunks"])
+    last = info["chunks"][-1]
+    assert last["offset"] + last["length"] == len(stream)
+
+
+def test_fixed_costs_are_small(tiny: Codec) -> None:
+    flat = np.full((8, 8, 3), 128, np.uint8)
+    for layers, most in (("base", 64), ("all", 160)):
+        stream = tiny.encode(flat, 0, layers=layers)
+        coded = sum(c["length"] for c in tiny.info(stream)["chunks"])
+        assert len(stream) - coded <= 52 if layers == "base" else 120
+        assert len(stream) <= most
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P"])
+def test_pil_images_with_a_rule_are_taken(tiny: Codec, photo: np.ndarray, mode: str) -> None:
+    image = Image.fromarray(photo[:70, :90]).convert(mode)
+    assert tiny.encode(image) == tiny.encode(np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "CMYK", "YCbCr", "I", "F", "I;16", "HSV", "LAB"])
+def test_pil_images_without_a_rule_are_refused(tiny: Codec, mode: str) -> None:
+    with pytest.raises(InputError, match="no rule for images of mode"):
+        tiny.encode(Image.new(mode, (8, 8)))
+
+
+def test_a_palette_with_transparency_is_refused(tiny: Codec) -> None:
+    image = Image.new("P", (8, 8))
+    image.info["transparency"] = 0
+    with pytest.raises(InputError, match="transparency"):
+        tiny.encode(image)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        "photo.png",
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.uint16),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((0, 8, 3), np.uint8),
+        [[1, 2, 3]],
+    ],
+)
+def test_what_is_not_an_image_is_refused(tiny: Codec, image: object) -> None:
+    with pytest.raises(InputError):
+        tiny.encode(image)
+
+
+@pytest.mark.parametrize("quality", [float("nan"), float("inf"), -0.1, 100.1, "high", None])
+def test_quality_must_be_0_to_100(tiny: Codec, photo: np.ndarray, quality: object) -> None:
+    with pytest.raises(InputError, match="quality"):
+        tiny.encode(photo, quality)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beta", [float("nan"), -0.01, 1.01, "half", None])
+def test_beta_must_be_0_to_1(tiny: Codec, photo: np.ndarray, beta: object) -> None:
+    with pytest.raises(InputError, match="beta"):
+        tiny.decode(tiny.encode(photo), beta=beta)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layers", ["some", -1, 1.5, True])
+def test_layers_must_be_a_name_or_a_count(tiny: Codec, photo: np.ndarray, layers: object) -> None:
+    with pytest.raises(InputError, match="layers"):
+        tiny.encode(photo, layers=layers)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n" + bytes(100), "text", 5, None])
+def test_what_is_not_a_stream_is_refused(tiny: Codec, data: object) -> None:
+    with pytest.raises(Exception) as caught:
+        tiny.decode(data)  # type: ignore[arg-type]
+    assert type(caught.value).__module__ == "runtime.errors"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_streams_may_be_any_bytes(tiny: Codec, photo: np.ndarray, kind: type) -> None:
+    stream = tiny.encode(photo)
+    np.testing.assert_array_equal(tiny.decode(kind(stream)), tiny.decode(stream))
+
+
+def test_a_stream_of_another_model_is_named_as_such(tiny: Codec, shipped: Codec, photo: np.ndarray) -> None:
+    with pytest.raises(WrongModelError):
+        shipped.decode(tiny.encode(photo))
+    with pytest.raises(WrongModelError):
+        shipped.symbols(tiny.encode(photo))
+    assert shipped.info(tiny.encode(photo))["width"] == photo.shape[1]
+
+
+def test_large_pictures_are_refused_before_anything_is_allocated(photo: np.ndarray) -> None:
+    codec = Codec(TINY)
+    stream = codec.encode(photo)
+    codec.max_pixels = photo[..., 0].size - 1
+    with pytest.raises(LimitError):
+        codec.encode(photo)
+    with pytest.raises(LimitError):
+        codec.decode(stream)
+
+
+def test_a_missing_or_damaged_bundle_is_named(tmp_path, photo: np.ndarray) -> None:
+    with pytest.raises(InputError, match="no model bundle"):
+        Codec(tmp_path)
+    for name in TINY.iterdir():
+        (tmp_path / name.name).write_bytes(name.read_bytes())
+    weights = bytearray((tmp_path / "weights.bin").read_bytes())
+    weights[100] ^= 1
+    (tmp_path / "weights.bin").write_bytes(weights)
+    with pytest.raises(CorruptError, match="weights.bin"):
+        Codec(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(UnsupportedError, match="format 99"):
+        Codec(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(CorruptError, match="JSON"):
+        Codec(tmp_path)
+
+
+def test_backends_are_asked_for_by_name_and_never_replaced_silently() -> None:
+    assert "CPUExecutionProvider" in Codec(TINY).backend
+    with pytest.raises(BackendError, match="quantum"):
+        Codec(TINY, backend="quantum")
+    with pytest.raises(InputError, match="threads"):
+        Codec(TINY, threads=0)
+    with pytest.raises(InputError, match="session_options"):
+        Codec(TINY, session_options={"threads": 1})
+    with pytest.raises(InputError, match="session_options"):
+        Codec(TINY, threads=1, session_options=ort.SessionOptions())
+
+
+def test_one_codec_serves_many_threads(tiny: Codec, photos: list[np.ndarray]) -> None:
+    expected = [(tiny.encode(p, 40), tiny.decode(tiny.encode(p, 40), 0.3)) for p in photos]
+
+    def work(k: int) -> bool:
+        stream = tiny.encode(photos[k % 3], 40)
+        return stream == expected[k % 3][0] and np.array_equal(tiny.decode(stream, 0.3), expected[k % 3][1])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(24)))
+
+
+def test_a_good_stream_gives_no_warning(tiny: Codec, photo: np.ndarray) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny.decode(tiny.encode(photo))
+        tiny.decode(tiny.encode(photo, layers="base"))
+
+
+def test_beta_one_does_not_look_at_auxiliary_data(tiny: Codec, photo: np.ndarray) -> None:
+    stream = tiny.encode(photo)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny.decode(stream[:-10], beta=1)
+    with pytest.warns(DamagedAuxiliaryWarning):
+        tiny.decode(stream[:-10])
+
+
+def test_import_is_quick_and_brings_no_training_framework() -> None:
+    script = (
+        "import sys, time; t = time.perf_counter(); import runtime; t = time.perf_counter() - t;"
+        "print(t, [m for m in ('torch', 'onnx', 'compressai', 'onnxscript') if m in sys.modules])"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split(" ", 1)
+        for _ in range(5)
+    ]
+    assert all(found.strip() == "[]" for _, found in runs)
+    assert min(float(seconds) for seconds, _ in runs) <= 0.5
