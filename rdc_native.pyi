@@ -72,8 +72,8 @@ def lanes(n: int) -> int:
 def crc32c(buffer: Buffer, value: int = 0) -> int:
     """CRC-32C (Castagnoli) of buffer; value is the checksum of what came before it."""
 
-def set_simd(name: Literal["auto", "scalar", "avx512"]) -> None:
-    """Choose the code path of encode and decode, for tests. ValueError if this machine lacks it."""
+def set_simd(name: Literal["auto", "scalar", "avx2", "avx512"]) -> None:
+    """Choose the code path for the whole process, for tests. ValueError if this machine lacks it."""
 
 def simd() -> str:
-    """The path in use: "scalar" or "avx512"."""
+    """The path in use: "scalar", "avx2" or "avx512". None changes a byte or a symbol."""

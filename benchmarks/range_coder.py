@@ -187,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print a list of rows as JSON")
     parser.add_argument("--repeats", type=int, default=15, help="timings each, of which the median counts")
-    parser.add_argument("--simd", default="auto", help="rdc's code path: auto, scalar or avx512")
+    parser.add_argument("--simd", default="auto", help="rdc's code path: auto, scalar, avx2 or avx512")
     options = parser.parse_args()
     rdc_native.set_simd(options.simd)
     data = make_data()

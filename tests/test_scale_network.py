@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rdc_native
 from rdc_native import ScaleNetwork
 from tests.reference_coder import scale_indexes
 
@@ -21,6 +22,19 @@ def random_layer(rng, outputs, inputs, kernel, clip_max):
 
 def random_input(rng, channels, height, width):
     return rng.integers(-127, 128, (channels, height, width)).astype(np.int32)
+
+
+def on_every_path(network, z):
+    """The network's output by each code path that this machine has."""
+    try:
+        for path in ("scalar", "avx2", "avx512"):
+            try:
+                rdc_native.set_simd(path)
+            except ValueError:
+                continue
+            yield network(z)
+    finally:
+        rdc_native.set_simd("auto")
 
 
 @given(
@@ -41,9 +55,10 @@ def test_equals_the_reference(seed, channels, kernels, height, width, shuffle):
         random_layer(rng, planes * shuffle**2, third, kernels[2], 63),
     ]
     z = random_input(rng, first, height, width)
-    result = ScaleNetwork(layers, shuffle)(z)
-    assert result.dtype == np.uint8
-    assert np.array_equal(result, scale_indexes(z, layers, shuffle))
+    network, expected = ScaleNetwork(layers, shuffle), scale_indexes(z, layers, shuffle)
+    for result in on_every_path(network, z):
+        assert result.dtype == np.uint8
+        assert np.array_equal(result, expected)
 
 
 def test_the_shipped_shape():
@@ -58,6 +73,8 @@ def test_the_shipped_shape():
     expected = scale_indexes(z, layers, 4)
     assert expected.shape == (128, 32, 48)
     assert len(np.unique(expected)) == 64
+    for result in on_every_path(network, z):
+        assert np.array_equal(result, expected)
     for dtype in (np.int32, np.int16, np.int8):
         assert np.array_equal(network(z.astype(dtype)), expected)
 
@@ -75,9 +92,10 @@ def test_sums_at_the_edge_of_32_bits():
             with pytest.raises(ValueError, match="overflow"):
                 ScaleNetwork(layers, 1)
             continue
-        z = np.full((64, 3, 3), 127, np.int32)
-        assert np.array_equal(ScaleNetwork(layers, 1)(z), scale_indexes(z, layers, 1))
-        assert np.array_equal(ScaleNetwork(layers, 1)(-z), scale_indexes(-z, layers, 1))
+        network = ScaleNetwork(layers, 1)
+        for z in (np.full((64, 3, 3), 127, np.int32), np.full((64, 3, 3), -127, np.int32)):
+            for result in on_every_path(network, z):
+                assert np.array_equal(result, scale_indexes(z, layers, 1))
 
 
 def test_the_shift_rounds_half_up_and_negative_sums_down():

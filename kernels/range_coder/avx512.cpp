@@ -43,12 +43,6 @@ RDC_AVX512 inline __m512i high_halves(const Gathered& g) {
     return _mm512_mask_blend_epi32(kOdd, _mm512_srli_epi64(g.even, 32), g.odd);
 }
 
-bool available() {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("popcnt");
-}
-
 template <class Symbol>
 RDC_AVX512 bool encode_groups(const Symbol* symbols, const uint8_t* indexes, size_t n, const TableView& tables,
                               int limit, uint32_t* state, WordWriter& out) {
@@ -179,8 +173,6 @@ RDC_AVX512 bool decode_groups(WordReader& in, const uint8_t* indexes, size_t n, 
 namespace rdc {
 namespace {
 
-bool available() { return false; }
-
 template <class Symbol>
 bool encode_groups(const Symbol*, const uint8_t*, size_t, const TableView&, int, uint32_t*, WordWriter&) {
     return false;
@@ -196,8 +188,6 @@ bool decode_groups(WordReader&, const uint8_t*, size_t, const TableView&, int, u
 #endif
 
 namespace rdc {
-
-bool avx512_available() { return available(); }
 
 // GCC drops the target attribute of a template that was declared without it, hence the detour.
 template <class Symbol>

@@ -11,8 +11,7 @@ namespace rdc {
 constexpr size_t kAvx512Lanes = 16;
 constexpr size_t kWriteSlack = 32;  // bytes below the words that avx512_encode may write over
 
-bool avx512_available();
-
+// Call these only where simd() says kAvx512.
 // `n` is a multiple of kAvx512Lanes; x, in and out carry the coder's state in and back. False if a
 // symbol is beyond the limit (encode gives up there; decode's other symbols are meaningless then).
 template <class Symbol>

@@ -15,6 +15,7 @@
 #include "crc32c.h"
 #include "rans.h"
 #include "scale_network.h"
+#include "simd.h"
 #include "tables.h"
 
 namespace nb = nanobind;
@@ -181,22 +182,20 @@ uint32_t crc32c(nb::handle buffer, uint32_t value) {
     return rdc::crc32c(bytes.data(), bytes.size(), value);
 }
 
+constexpr const char* kSimdNames[] = {"scalar", "avx2", "avx512"};  // in the order of rdc::Simd
+
 void set_simd(const std::string& name) {
-    rdc::Simd path;
-    if (name == "scalar") {
-        path = rdc::Simd::kScalar;
-    } else if (name == "avx512") {
-        path = rdc::Simd::kAvx512;
-        if (!rdc::simd_available(path)) throw nb::value_error("this processor or build has no avx512 path");
-    } else if (name == "auto") {
-        path = rdc::simd_available(rdc::Simd::kAvx512) ? rdc::Simd::kAvx512 : rdc::Simd::kScalar;
-    } else {
-        throw nb::value_error("simd must be \"auto\", \"scalar\" or \"avx512\"");
+    if (name == "auto") return rdc::set_simd(rdc::best_simd());
+    for (int k = 0; k < 3; ++k) {
+        if (name != kSimdNames[k]) continue;
+        const auto path = static_cast<rdc::Simd>(k);
+        if (path > rdc::best_simd()) throw nb::value_error(("this processor or build has no " + name).c_str());
+        return rdc::set_simd(path);
     }
-    rdc::set_simd(path);
+    throw nb::value_error("simd must be \"auto\", \"scalar\", \"avx2\" or \"avx512\"");
 }
 
-std::string simd() { return rdc::simd() == rdc::Simd::kAvx512 ? "avx512" : "scalar"; }
+const char* simd() { return kSimdNames[static_cast<int>(rdc::simd())]; }
 
 }  // namespace
 

@@ -1,18 +1,15 @@
 #include "rans.h"
 
 #include <algorithm>
-#include <atomic>
 #include <string>
 
 #include "avx512.h"
 #include "lane.h"
+#include "simd.h"
 
 namespace rdc {
 namespace {
 
-std::atomic<Simd> g_simd{simd_available(Simd::kAvx512) ? Simd::kAvx512 : Simd::kScalar};
-
-// Why an argument cannot be coded. Called once the fast check has failed, or to make it.
 void check_indexes(const uint8_t* indexes, size_t n, const Tables& tables) {
     if (n == 0 || *std::max_element(indexes, indexes + n) < tables.count) return;
     const auto* bad = std::find_if(indexes, indexes + n, [&](uint8_t i) { return i >= tables.count; });
@@ -101,10 +98,6 @@ bool decode_groups(size_t lanes, Arguments&&... arguments) {
 static_assert(kMaxLanes == 16 && kAvx512Lanes == 16, "the switches above list every lane count");
 
 }  // namespace
-
-bool simd_available(Simd path) { return path == Simd::kScalar || avx512_available(); }
-void set_simd(Simd path) { g_simd = path; }
-Simd simd() { return g_simd; }
 
 template <class Symbol>
 Encoded encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Tables& tables, int limit) {

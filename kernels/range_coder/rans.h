@@ -30,10 +30,4 @@ template <class Symbol>
 void decode(const uint8_t* data, size_t size, const uint8_t* indexes, size_t n, const Tables& tables, int limit,
             Symbol* symbols);
 
-// The paths differ in speed only. Auto is the fastest that this processor has.
-enum class Simd { kScalar, kAvx512 };
-bool simd_available(Simd path);
-void set_simd(Simd path);
-Simd simd();
-
 }  // namespace rdc

@@ -1,6 +1,7 @@
-// Vectorised with the GCC/Clang vector extensions, one body compiled for several instruction sets.
-// Activations are stored as [pixel][channel] with a border of zeros, so that the zero padding needs
-// no branches; a block of pixels may run over the end of its row, and what it computes there is dropped.
+// Every sum is over pairs of 16-bit products, because that is what processors multiply fastest
+// (pmaddwd); the pairs cannot overflow: 2 * 127 * 128. Activations are stored as
+// [pixel][channel] with a border of zeros, so that the zero padding needs no branches. A block of
+// pixels may run over the end of its row, and what it computes there is dropped.
 #include "scale_network.h"
 
 #include <algorithm>
@@ -9,8 +10,11 @@
 #include <stdexcept>
 #include <string>
 
-#if defined(__x86_64__)
-#define RDC_TARGET(isa) __attribute__((target(isa)))
+#include "simd.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define RDC_X86 1
+#include <immintrin.h>
 #endif
 
 namespace rdc {
@@ -18,8 +22,6 @@ namespace {
 
 constexpr size_t kBlock = 16;     // output channels computed together
 constexpr size_t kMaxPixels = 8;  // pixels computed together, at most
-using Int32x16 = int32_t __attribute__((vector_size(64)));
-using Int8x16 = int8_t __attribute__((vector_size(16)));
 
 [[noreturn]] void fail(size_t layer, const std::string& message) {
     throw std::invalid_argument("layer " + std::to_string(layer) + ": " + message);
@@ -33,125 +35,118 @@ struct Plane {
         : stride(width + 2),
           channels(channel_count),
           values(((height + 2) * stride + kMaxPixels) * channel_count, 0) {}
-    int32_t* at(size_t y, size_t x) { return values.data() + (y * stride + x) * channels; }
-    const int32_t* at(size_t y, size_t x) const { return values.data() + (y * stride + x) * channels; }
+    int16_t* at(size_t y, size_t x) { return values.data() + (y * stride + x) * channels; }
+    const int16_t* at(size_t y, size_t x) const { return values.data() + (y * stride + x) * channels; }
 
     size_t stride, channels;
-    std::vector<int32_t> values;
+    std::vector<int16_t> values;
 };
 
 // Where the activations of a layer go: into the next plane, or shuffled into the result.
 struct PlaneSink {
     Plane& plane;
     void store(size_t y, size_t x, size_t first, const int32_t* values) const {
-        std::memcpy(plane.at(y + 1, x + 1) + first, values, kBlock * sizeof(int32_t));
+        int16_t* pixel = plane.at(y + 1, x + 1) + first;
+        for (size_t o = 0; o < kBlock; ++o) pixel[o] = static_cast<int16_t>(values[o]);
     }
 };
 
 struct ShuffleSink {
     uint8_t* out;
     const std::vector<size_t>& offsets;  // of each channel's sample of pixel (0, 0)
-    size_t row_step, column_step;
+    size_t row_step, column_step;        // column_step is the shuffle factor
     void store(size_t y, size_t x, size_t first, const int32_t* values) const {
         uint8_t* pixel = out + y * row_step + x * column_step;
+        uint8_t bytes[kBlock];
+        for (size_t o = 0; o < kBlock; ++o) bytes[o] = static_cast<uint8_t>(values[o]);
+        if (column_step == 4) {  // the usual case: a block is 4 runs of 4 neighbours in a row
+            static_assert(kBlock == 16, "a block is one plane's 4 x 4 samples");
+            for (size_t o = 0; o < kBlock; o += 4) std::memcpy(pixel + offsets[first + o], bytes + o, 4);
+            return;
+        }
         const size_t count = std::min(kBlock, offsets.size() - first);
-        for (size_t k = 0; k < count; ++k) pixel[offsets[first + k]] = static_cast<uint8_t>(values[k]);
+        for (size_t o = 0; o < count; ++o) pixel[offsets[first + o]] = bytes[o];
     }
 };
 
 }  // namespace
 
-// A layer's numbers as the inner loop reads them: weights [block][tap][input][kBlock].
+// A layer's numbers as the inner loop reads them: weights [block][tap][input pair][kBlock][2].
 struct PackedLayer {
     explicit PackedLayer(const ScaleLayer& layer)
-        : inputs(static_cast<size_t>(layer.inputs)),
-          kernel(static_cast<size_t>(layer.kernel)),
+        : kernel(static_cast<size_t>(layer.kernel)),
+          pairs(round_up(static_cast<size_t>(layer.inputs), 2) / 2),
           blocks(round_up(static_cast<size_t>(layer.outputs), kBlock) / kBlock),
           clip_max(layer.clip_max),
-          weights(blocks * kernel * kernel * inputs * kBlock, 0),
+          weights(blocks * kernel * kernel * pairs * 2 * kBlock, 0),
           bias(blocks * kBlock, 0),
           shift(blocks * kBlock, 1) {
-        const size_t taps = kernel * kernel;
+        const size_t taps = kernel * kernel, inputs = static_cast<size_t>(layer.inputs);
         for (size_t o = 0; o < static_cast<size_t>(layer.outputs); ++o) {
             shift[o] = layer.shift[o];
             bias[o] = layer.bias[o] + (1 << (layer.shift[o] - 1));
             for (size_t i = 0; i < inputs; ++i)
                 for (size_t t = 0; t < taps; ++t)
-                    weights[((o / kBlock * taps + t) * inputs + i) * kBlock + o % kBlock] =
+                    weights[(((o / kBlock * taps + t) * pairs + i / 2) * kBlock + o % kBlock) * 2 + i % 2] =
                         layer.weights[(o * inputs + i) * taps + t];
         }
     }
 
-    size_t inputs, kernel, blocks;
+    size_t kernel, pairs, blocks;
     int32_t clip_max;
-    std::vector<int8_t> weights;
+    std::vector<int16_t> weights;
     std::vector<int32_t> bias;  // with the rounding term
     std::vector<int32_t> shift;
 };
 
 namespace {
 
-template <size_t kPixels, class Sink>
-inline __attribute__((always_inline)) void run_layer(const PackedLayer& layer, const Plane& in, size_t height,
-                                                     size_t width, const Sink& sink) {
-    const size_t border = layer.kernel == 1 ? 1 : 0;  // a 1x1 kernel starts inside the border
-    const size_t block_weights = layer.kernel * layer.kernel * layer.inputs * kBlock;
-    for (size_t b = 0; b < layer.blocks; ++b) {
-        Int32x16 bias, shift;
-        std::memcpy(&bias, &layer.bias[b * kBlock], sizeof bias);
-        std::memcpy(&shift, &layer.shift[b * kBlock], sizeof shift);
-        for (size_t y = 0; y < height; ++y)
-            for (size_t x = 0; x < width; x += kPixels) {
-                const int8_t* w = &layer.weights[b * block_weights];
-                Int32x16 sum[kPixels];
-                for (size_t p = 0; p < kPixels; ++p) sum[p] = bias;
-                for (size_t ky = 0; ky < layer.kernel; ++ky)
-                    for (size_t kx = 0; kx < layer.kernel; ++kx) {
-                        const int32_t* a = in.at(y + border + ky, x + border + kx);
-                        for (size_t i = 0; i < layer.inputs; ++i, w += kBlock) {
-                            Int8x16 narrow;
-                            std::memcpy(&narrow, w, sizeof narrow);
-                            const Int32x16 weight = __builtin_convertvector(narrow, Int32x16);
-#pragma GCC unroll 8
-                            for (size_t p = 0; p < kPixels; ++p) sum[p] += weight * a[p * in.channels + i];
-                        }
-                    }
-                for (size_t p = 0; p < kPixels && x + p < width; ++p) {
-                    alignas(64) int32_t values[kBlock];
-                    const Int32x16 shifted = sum[p] >> shift;
-                    std::memcpy(values, &shifted, sizeof values);
-                    for (size_t k = 0; k < kBlock; ++k)
-                        values[k] = std::max(0, std::min(values[k], layer.clip_max));
-                    sink.store(y, x + p, b * kBlock, values);
-                }
-            }
-    }
+#ifdef RDC_X86
+namespace avx2 {
+#define RDC_TARGET __attribute__((target("avx2")))
+constexpr size_t kPixels = 4;
+struct Sums {
+    __m256i low, high;
+};
+RDC_TARGET inline __m256i load_half(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+RDC_TARGET inline void load(Sums& sums, const int32_t* p) { sums = {load_half(p), load_half(p + 8)}; }
+RDC_TARGET inline void store(int32_t* p, const Sums& sums) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums.low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), sums.high);
 }
-
-#ifdef RDC_TARGET
-template <class Sink>
-RDC_TARGET("avx512f,avx512bw,avx512dq,avx512vl")
-void run_layer_avx512(const PackedLayer& layer, const Plane& in, size_t height, size_t width, const Sink& sink) {
-    run_layer<8>(layer, in, height, width, sink);
+RDC_TARGET inline void add_pairs(Sums& sums, const int16_t* weights, int32_t pair) {
+    const __m256i both = _mm256_set1_epi32(pair);
+    sums.low = _mm256_add_epi32(sums.low, _mm256_madd_epi16(load_half(weights), both));
+    sums.high = _mm256_add_epi32(sums.high, _mm256_madd_epi16(load_half(weights + kBlock), both));
 }
-
-template <class Sink>
-RDC_TARGET("avx2")
-void run_layer_avx2(const PackedLayer& layer, const Plane& in, size_t height, size_t width, const Sink& sink) {
-    run_layer<4>(layer, in, height, width, sink);
-}
+#include "scale_kernel.inc"
+#undef RDC_TARGET
+}  // namespace avx2
 #endif
+
+namespace portable {
+#define RDC_TARGET
+constexpr size_t kPixels = 4;
+struct Sums {
+    int32_t values[kBlock];
+};
+inline void load(Sums& sums, const int32_t* p) { std::copy_n(p, kBlock, sums.values); }
+inline void store(int32_t* p, const Sums& sums) { std::copy_n(sums.values, kBlock, p); }
+inline void add_pairs(Sums& sums, const int16_t* weights, int32_t pair) {
+    int16_t a[2];
+    std::memcpy(a, &pair, sizeof a);
+    for (size_t o = 0; o < kBlock; ++o) sums.values[o] += weights[2 * o] * a[0] + weights[2 * o + 1] * a[1];
+}
+#include "scale_kernel.inc"
+#undef RDC_TARGET
+}  // namespace portable
 
 template <class Sink>
 void dispatch_layer(const PackedLayer& layer, const Plane& in, size_t height, size_t width, const Sink& sink) {
-#ifdef RDC_TARGET
-    static const bool avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                               __builtin_cpu_supports("avx512vl");
-    static const bool avx2 = __builtin_cpu_supports("avx2");
-    if (avx512) return run_layer_avx512(layer, in, height, width, sink);
-    if (avx2) return run_layer_avx2(layer, in, height, width, sink);
+#ifdef RDC_X86
+    if (simd() != Simd::kScalar) return avx2::run_layer(layer, in, height, width, sink);
 #endif
-    run_layer<2>(layer, in, height, width, sink);
+    portable::run_layer(layer, in, height, width, sink);
 }
 
 void check_layer(const ScaleLayer& layer, size_t index, bool last) {
@@ -194,14 +189,14 @@ template <class Input>
 void ScaleNetwork::run(const Input* z, size_t height, size_t width, uint8_t* out) const {
     if (height == 0 || width == 0) return;
     const size_t pixels = height * width;
-    Plane plane(height, width, inputs_);
+    Plane plane(height, width, round_up(inputs_, 2));
     for (size_t c = 0; c < inputs_; ++c)
         for (size_t y = 0; y < height; ++y)
             for (size_t x = 0; x < width; ++x) {
                 const int32_t value = z[c * pixels + y * width + x];
                 if (value > kMaxInput || value < -kMaxInput)
                     throw std::invalid_argument("z must be within +-" + std::to_string(kMaxInput));
-                plane.at(y + 1, x + 1)[c] = value;
+                plane.at(y + 1, x + 1)[c] = static_cast<int16_t>(value);
             }
 
     for (size_t k = 0; k + 1 < layers_.size(); ++k) {
