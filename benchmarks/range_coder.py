@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Coder:
     name: str
     encode: Callable[[], object]
     decode: Callable[[], object]
-    check: Callable[[object], bool]  # what decode returned against the symbols
+    check: Callable[[Any], bool]  # what decode returned against the symbols
     size: int  # bytes
 
 
@@ -102,7 +103,7 @@ def compressai_gaussian_conditional(data: Data) -> Coder:
         "compressai-gaussian-conditional",
         lambda: model.compress(latents, indexes),
         lambda: model.decompress(strings, indexes),
-        lambda out: bool(torch.equal(out, latents)),  # type: ignore[arg-type]
+        lambda out: bool(torch.equal(out, latents)),
         len(strings[0]),
     )
 

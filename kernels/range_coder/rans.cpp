@@ -47,8 +47,10 @@ bool encode_groups(const Symbol* symbols, const uint8_t* indexes, size_t n, cons
     while (n) {
         n -= kLanes;
 #pragma GCC unroll 16
-        for (size_t lane = kLanes; lane--;)
+        for (size_t k = 1; k <= kLanes; ++k) {
+            const size_t lane = kLanes - k;
             if (!put_symbol(x[lane], out, symbols[n + lane], indexes[n + lane], tables, limit)) return false;
+        }
     }
     std::copy_n(x, kLanes, state);
     out_state = out;
