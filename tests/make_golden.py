@@ -1,0 +1,44 @@
+"""Makes the pinned files of the tests: `python tests/make_golden.py`.
+
+Run it only when the format changes on purpose: every byte it writes is a promise (tests/test_golden.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from export.to_onnx import export_bundle
+from model import checkpoint
+from runtime import Codec
+
+DATA = Path(__file__).parent / "data"
+CASES = {  # name: (rows, columns, quality, layers)
+    "full": (slice(20, 147), slice(150, 341), 100, "all"),
+    "two_slices": (slice(100, 164), slice(100, 228), 80, 2),
+    "base": (slice(0, 65), slice(0, 33), 90, "base"),
+    "one_pixel": (slice(0, 1), slice(0, 1), 0, "all"),
+}
+
+
+def main() -> None:
+    quality_map = {"quality": [0, 100], "base_quality": [0, 60], "aux_quality": [0, 100]}
+    export_bundle(checkpoint.load(DATA / "tiny.safetensors"), DATA / "tiny", "tiny", quality_map)
+    codec = Codec(DATA / "tiny", threads=1)
+    golden = DATA / "golden"
+    golden.mkdir(exist_ok=True)
+    for name, (rows, columns, quality, layers) in CASES.items():
+        stream = codec.encode(data.chelsea()[rows, columns], quality, layers=layers)
+        (golden / f"{name}.rdc").write_bytes(stream)
+        np.savez_compressed(golden / f"{name}.npz", **codec.symbols(stream))  # type: ignore[arg-type]
+        Image.fromarray(codec.decode(stream)).save(golden / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()

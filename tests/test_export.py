@@ -1,0 +1,158 @@
+"""Export: `rdc` operations with bodies and plugin attributes, bundles that give the model back exactly."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from conftest import SHIPPED, TINY, TINY_CHECKPOINT
+from onnx import TensorProto, helper
+
+from export.from_bundle import load_model
+from export.operators import DOMAIN, FUNCTIONS, OPSET
+from export.to_onnx import main as to_onnx
+from export.verify import ExportError, compare_pictures, verify
+from model import checkpoint
+from model.context import pass_of
+from model.gain import interpolate
+from model.transforms import fold, unfold
+
+FLOAT, INT8, INT32 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32
+
+
+def run(name: str, inputs: dict[str, np.ndarray], outputs: list[str], **attributes: int) -> list[np.ndarray]:
+    """One `rdc` node in ONNX Runtime, which inlines the function body."""
+    node = helper.make_node(name, list(inputs), outputs, domain=DOMAIN, plugin_namespace=DOMAIN, **attributes)
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None) for k, v in inputs.items()],
+        [helper.make_empty_tensor_value_info(o) for o in outputs],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[FUNCTIONS[name]], ir_version=10)
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+def test_image_to_tensor_is_fold_of_the_scaled_picture() -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (2, 16, 24, 3)).astype(np.uint8)
+    (found,) = run("ImageToTensor", {"pixels": (picture ^ 0x80).view(np.int8)}, ["y"], to=FLOAT)
+    expected = fold(torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("index", [-1, 0, 1, 2, 3])
+def test_gain_quantize_and_dequantize_are_two_ends_of_one_loop(index: int, dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    y, mean = (rng.normal(0, s, (2, 8, 4, 6)).astype(dtype) for s in (30, 3))
+    acc = rng.normal(0, 1, y.shape).astype(np.float32)
+    gains = rng.uniform(0.1, 5, (3, 8)).astype(np.float32)
+    level = np.array([0.25, 2.0], np.float32)
+    inputs = {"y": y, "mean": mean, "gains": gains, "level": level, "acc": acc}
+    symbols, decoded = run("GainQuantize", inputs, ["s", "d"], **{"pass": index})
+    gain = interpolate(torch.from_numpy(gains), torch.from_numpy(level)).numpy()
+    mask = (pass_of(8, 4, 6).numpy() == index) if index >= 0 else np.ones((1, 8, 4, 6), bool)
+    expected = np.round(y.astype(np.float32) * gain - mean.astype(np.float32)) * mask
+    assert symbols.dtype == np.int32 and (symbols != expected).mean() < 1e-3  # ties of exp()
+    np.testing.assert_allclose(decoded, acc + mask * (symbols + mean.astype(np.float32)), rtol=1e-6, atol=1e-6)
+    (again,) = run("GainDequantize", {"symbols": symbols, "mean": mean, "acc": acc}, ["d"], **{"pass": index})
+    np.testing.assert_array_equal(again, decoded)
+
+
+def test_gain_quantize_clamps_and_gives_nan_a_meaning() -> None:
+    y = np.zeros((1, 4, 1, 2), np.float32)
+    y[0, :, 0, 0] = [np.inf, -np.inf, np.nan, 1e30]
+    y[0, :2, 0, 1] = [2.5, 3.5]  # ties to even
+    inputs = {
+        "y": y,
+        "mean": np.zeros_like(y),
+        "gains": np.ones((2, 4), np.float32),
+        "level": np.zeros(1, np.float32),
+        "acc": np.zeros_like(y),
+    }
+    symbols, decoded = run("GainQuantize", inputs, ["s", "d"], **{"pass": -1})
+    assert symbols[0, :, 0, 0].tolist() == [2047, -2047, 0, 2047]
+    assert symbols[0, :2, 0, 1].tolist() == [2, 4]
+    assert np.isfinite(decoded).all()
+
+
+def test_blend_to_image_clips_rounds_and_interleaves() -> None:
+    rng = np.random.default_rng(2)
+    x1, r = (rng.normal(m, 0.4, (2, 192, 2, 3)).astype(np.float32) for m in (0.5, 0))
+    x1[0, :3, 0, 0] = [np.nan, np.inf, -np.inf]
+    beta = np.array([0.25, 1.0], np.float32)
+    (pixels,) = run("BlendToImage", {"x1": x1, "r": r, "beta": beta}, ["p"])
+    assert pixels.dtype == np.int8 and pixels.shape == (2, 16, 24, 3)
+    blend = np.nan_to_num(x1 + (1 - beta[:, None, None, None]) * r, nan=0.0, posinf=1.0, neginf=0.0)
+    expected = unfold(torch.from_numpy((blend.clip(0, 1) * np.float32(255)).round()))
+    np.testing.assert_array_equal(pixels.view(np.uint8) ^ 0x80, expected.permute(0, 2, 3, 1).numpy().astype(np.uint8))
+
+
+@pytest.mark.parametrize("bundle", [TINY, SHIPPED], ids=["tiny", "shipped"])
+def test_every_rdc_node_has_a_body_and_plugin_attributes(bundle) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert set(manifest["graphs"]) == {"encode_base", "decode_base", "encode_full", "decode_full"}
+    seen = set()
+    for graph in manifest["graphs"].values():
+        model = onnx.load(str(bundle / graph["file"]))
+        onnx.checker.check_model(model, full_check=True)
+        bodies = {f.name for f in model.functions}
+        nodes = [n for n in model.graph.node if n.domain == DOMAIN]
+        for node in nodes:
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            assert node.op_type in bodies
+            assert attributes["plugin_namespace"] == b"rdc" and attributes["plugin_version"] == b"1"
+        seen |= {n.op_type for n in nodes}
+        shapes = {
+            v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+            for v in (*model.graph.input, *model.graph.output)
+        }
+        assert list(shapes) == graph["inputs"] + graph["outputs"]
+        for name, shape in shapes.items():
+            spatial = shape[1:3] if name == "pixels" else shape[2:]
+            assert all(isinstance(d, str) for d in [shape[0], *spatial]), f"{name} is not dynamic: {shape}"
+        for text in (model.SerializeToString(),):
+            assert b"/root/" not in text and b".py" not in text, "source paths of the builder leaked"
+    assert seen == set(FUNCTIONS)
+
+
+def test_the_shipped_bundle_is_small() -> None:
+    assert sum(p.stat().st_size for p in SHIPPED.iterdir()) <= 25e6
+
+
+@pytest.mark.parametrize("bundle", [TINY, SHIPPED], ids=["tiny", "shipped"])
+def test_a_bundle_gives_its_model_back_and_equals_it(bundle) -> None:
+    verify(load_model(bundle), bundle)
+
+
+def test_exporting_again_gives_the_same_identities(tmp_path, capsys) -> None:
+    """Identities name tensors and tables, never ONNX bytes: a newer exporter keeps streams readable."""
+    to_onnx([str(TINY_CHECKPOINT), "-o", str(tmp_path / "again")])
+    made, kept = (json.loads((p / "manifest.json").read_text()) for p in (tmp_path / "again", TINY))
+    assert {k: made[k] for k in ("parse_id", "picture_id", "parsing")} == {
+        k: kept[k] for k in ("parse_id", "picture_id", "parsing")
+    }
+    assert "within the tolerance" in capsys.readouterr().out
+
+
+def test_export_fails_loudly_when_a_graph_computes_something_else(tmp_path) -> None:
+    model = load_model(TINY)
+    with torch.no_grad():
+        model.primary.synthesis.head.bias += 0.01
+    with pytest.raises(ExportError, match="samples differ"):
+        verify(model, TINY)
+    with pytest.raises(ExportError, match="grey levels"):
+        compare_pictures("here", np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 2, np.uint8))
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"no")
+    with pytest.raises(checkpoint.CheckpointError):
+        to_onnx([str(tmp_path / "x.safetensors"), "-o", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

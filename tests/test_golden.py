@@ -1,0 +1,55 @@
+"""Yesterday's streams on tomorrow's machine: pinned bytes, pinned symbols, pictures within one grey level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DATA
+from PIL import Image
+
+from runtime import Codec, container, symbols
+from runtime.symbols import Symbols
+
+CASES = sorted(p.stem for p in (DATA / "golden").glob("*.rdc"))
+
+
+def golden(name: str) -> tuple[bytes, dict[str, np.ndarray]]:
+    path = DATA / "golden" / name
+    with np.load(path.with_suffix(".npz")) as file:
+        return path.with_suffix(".rdc").read_bytes(), {k: file[k] for k in file.files}
+
+
+def test_there_are_golden_streams() -> None:
+    assert len(CASES) == 4
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pinned_streams_parse_to_their_symbols(tiny: Codec, name: str) -> None:
+    stream, expected = golden(name)
+    found = tiny.symbols(stream)
+    assert found.keys() == expected.keys()
+    for key in expected:
+        np.testing.assert_array_equal(found[key], expected[key])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pinned_symbols_are_written_to_the_same_bytes(tiny: Codec, name: str) -> None:
+    stream, pinned = golden(name)
+    coded = Symbols(pinned["primary_hyper"], pinned["primary_latents"])
+    if "auxiliary_latents" in pinned:
+        width = tiny.bundle.auxiliary.latent // tiny.slices  # type: ignore[union-attr]
+        coded.z2, received = pinned["auxiliary_hyper"], pinned["auxiliary_latents"]
+        coded.slices = len(received) // width
+        missing = np.zeros((width * tiny.slices - len(received), *received.shape[1:]), np.int32)
+        coded.y2 = np.concatenate([received, missing])
+    header = container.read(stream, max_pixels=1 << 20).header
+    assert container.write(header, symbols.write(coded, tiny.bundle)) == stream
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pinned_streams_decode_to_their_pictures(tiny: Codec, name: str) -> None:
+    stream, _ = golden(name)
+    expected = np.asarray(Image.open(Path(DATA / "golden" / name).with_suffix(".png"))).astype(int)
+    assert np.abs(tiny.decode(stream) - expected).max() <= 1

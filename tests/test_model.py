@@ -1,0 +1,199 @@
+"""The networks: gains, integer scale network, context that is causal in what can be missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rdc_native
+import torch
+from conftest import TINY_CHECKPOINT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
+from model.codec import level_lambdas
+from model.context import pass_of
+from model.gain import GainUnit, interpolate
+from model.likelihood import GaussianRate, HyperRate, sigma_of
+from model.rounding import clamp_returning, floor_ste, round_ste
+from model.scale_network import ScaleNetwork
+from model.transforms import fold, unfold
+
+SMALL = {"channels": 8, "latent": 8, "hyper": 4, "blocks": 1, "deep_blocks": 0, "context_blocks": 1, "scale_hidden": 8}
+
+
+def small_model() -> RateDistortionCognition:
+    torch.manual_seed(0)
+    config = ModelConfig(BranchConfig(**SMALL), BranchConfig(**SMALL, slices=4), levels=4)
+    return RateDistortionCognition(config).eval()
+
+
+@pytest.fixture(scope="module")
+def trained() -> RateDistortionCognition:
+    return checkpoint.load(TINY_CHECKPOINT).eval()
+
+
+def image(height: int = 128, width: int = 192) -> torch.Tensor:
+    torch.manual_seed(1)
+    return fold(torch.rand(2, 3, height, width))
+
+
+def test_fold_is_onnx_space_to_depth_and_unfold_its_inverse() -> None:
+    x = torch.rand(2, 3, 16, 24)
+    folded = fold(x)
+    assert folded.shape == (2, 192, 2, 3)
+    assert folded[1, (5 * 8 + 6) * 3 + 2, 1, 2] == x[1, 2, 8 + 5, 16 + 6]
+    assert torch.equal(unfold(folded), x)
+
+
+def test_gains_interpolate_geometrically_between_levels() -> None:
+    table = torch.tensor([[1.0, 4.0], [4.0, 1.0], [9.0, 1.0]])
+    found = interpolate(table, torch.tensor([0.0, 0.5, 1.0, 2.0, -1.0, 7.0]))[..., 0, 0]
+    expected = torch.tensor([[1.0, 4.0], [2.0, 2.0], [4.0, 1.0], [9.0, 1.0], [1.0, 4.0], [9.0, 1.0]])
+    assert torch.allclose(found, expected)
+
+
+def test_gains_start_at_the_root_of_lambda_and_inverses_at_the_reciprocal() -> None:
+    lambdas = level_lambdas((0.0018, 0.18), 8)
+    assert torch.allclose(lambdas[[0, 7]], torch.tensor([0.0018, 0.18]))
+    unit = GainUnit(3, lambdas)
+    assert torch.allclose(unit.gains(), lambdas.sqrt()[:, None].expand(-1, 3))
+    y = torch.randn(2, 3, 4, 4)
+    level = torch.tensor([0.3, 5.5])
+    assert torch.allclose(unit.inverse(unit.gain(y, level), level), y, atol=1e-6)
+
+
+def test_straight_through_estimators() -> None:
+    x = torch.tensor([-1.5, -0.4, 0.5, 2.6], requires_grad=True)
+    for ste, expected in ((round_ste, [-2.0, 0.0, 0.0, 3.0]), (floor_ste, [-2.0, -1.0, 0.0, 2.0])):
+        (gradient,) = torch.autograd.grad(ste(x).sum(), x)
+        assert ste(x).tolist() == expected and gradient.tolist() == [1, 1, 1, 1]
+    (gradient,) = torch.autograd.grad(clamp_returning(x, -1, 1).sum(), x)
+    assert gradient.tolist() == [0, 1, 1, 1]  # a step down brings 2.6 back, -1.5 further out
+    (gradient,) = torch.autograd.grad(-clamp_returning(x, -1, 1).sum(), x)
+    assert gradient.tolist() == [-1, -1, -1, 0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 4))
+def test_scale_network_of_trainer_and_native_code_and_plain_integers_agree(seed: int, h: int, w: int) -> None:
+    generator = np.random.default_rng(seed)
+    torch.manual_seed(seed % 1000)
+    net = ScaleNetwork(6, 8, 4)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(float(generator.choice([0.1, 1, 10])))
+    z = generator.integers(-127, 128, (6, h, w)).astype(np.int32)
+    layers = net.export()
+    expected = z.astype(np.int64)
+    for layer in layers:
+        outputs, _, k, _ = layer.weight.shape
+        padded = np.pad(expected, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
+        acc = np.zeros((outputs, h, w), np.int64)
+        for i in range(k):
+            for j in range(k):
+                acc += np.einsum("oc,chw->ohw", layer.weight[:, :, i, j].astype(np.int64), padded[:, i : i + h, j : j + w])
+        acc += layer.bias[:, None, None]
+        shift = layer.shift[:, None, None].astype(np.int64)
+        expected = np.clip((acc + (1 << (shift - 1))) >> shift, 0, layer.clip)
+    expected = expected.reshape(4, 4, 4, h, w).transpose(0, 3, 1, 4, 2).reshape(4, 4 * h, 4 * w)
+    native = rdc_native.ScaleNetwork([(x.weight, x.bias, x.shift, x.clip) for x in layers], 4)
+    np.testing.assert_array_equal(native(z), expected)
+    with torch.no_grad():
+        np.testing.assert_array_equal(net(torch.from_numpy(z)[None])[0].numpy(), expected)
+
+
+def test_scale_network_learns_through_its_rounding() -> None:
+    torch.manual_seed(0)
+    net = ScaleNetwork(4, 8, 4)
+    net(torch.randint(-3, 4, (2, 4, 3, 3))).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_a_scale_network_too_wide_for_exact_floats_is_refused() -> None:
+    with pytest.raises(ValueError, match="float32"):
+        ScaleNetwork(64, 128, 4)
+
+
+def test_gaussian_rate_is_that_of_the_rounded_normal() -> None:
+    normal = torch.distributions.Normal(0.0, sigma_of(torch.tensor(20.0)))
+    r = torch.arange(-5.0, 6)
+    expected = -torch.log2(normal.cdf(r + 0.5) - normal.cdf(r - 0.5))
+    assert torch.allclose(GaussianRate()(r, torch.tensor(20.0)), expected, atol=1e-3)
+    assert float(sigma_of(torch.tensor(0.0))) == pytest.approx(0.11)
+    assert float(sigma_of(torch.tensor(63.0))) == pytest.approx(256)
+
+
+def test_hyper_rate_is_a_distribution_over_the_integers() -> None:
+    assert torch.allclose(HyperRate(5).pmf(127).sum(1), torch.ones(5), atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [4, 8, 128])
+def test_quadtree_passes_partition_the_latents_evenly_over_all_channels(channels: int) -> None:
+    passes = pass_of(channels, 4, 6)
+    assert [int((passes == p).sum()) for p in range(4)] == [channels * 6] * 4
+    # every 2x2 neighbourhood of a channel is spread over the four passes
+    assert all(sorted(passes[0, c, :2, :2].flatten().tolist()) == [0, 1, 2, 3] for c in range(channels))
+
+
+def test_what_is_decoded_is_what_the_encoder_reconstructed(trained: RateDistortionCognition) -> None:
+    level = torch.tensor([0.5, 3.0])
+    with torch.no_grad():
+        base = trained.primary(image(), level)
+        again = trained.primary.decode(base.z.int(), base.symbols.int(), level)
+        full = trained.auxiliary(image(), level, base)
+        received = torch.tensor([4, 4])
+        decoded = trained.auxiliary.decode(full.z.int(), full.symbols.int(), level, received, again)
+    assert torch.allclose(again.image, base.image, atol=1e-5)
+    assert torch.allclose(decoded.image, full.image, atol=1e-5)
+
+
+@pytest.mark.parametrize("received", [0, 1, 2, 3])
+def test_received_slices_do_not_depend_on_later_ones(trained: RateDistortionCognition, received: int) -> None:
+    """Latents of slices before the cut are equal whether or not later slices arrive; training cuts likewise."""
+    level = torch.tensor([3.0, 2.0])
+    with torch.no_grad():
+        base = trained.primary(image(), level)
+        full = trained.auxiliary(image(), level, base)
+        cut = trained.auxiliary(image(), level, base, received)
+        count = torch.full((2,), received)
+        decoded = trained.auxiliary.decode(full.z, full.symbols, level, count, base)
+    kept = received * full.latent.shape[1] // 4
+    assert torch.equal(cut.latent[:, :kept], full.latent[:, :kept])
+    assert torch.equal(cut.symbols[:, kept:], torch.zeros_like(cut.symbols[:, kept:]))
+    assert torch.allclose(decoded.latent, cut.latent, atol=1e-5)
+    assert torch.equal(cut.bits[:, 1 + received :], torch.zeros_like(cut.bits[:, 1 + received :]))
+
+
+def test_every_parameter_learns() -> None:
+    model = small_model().train()
+    x, level = image(64, 64), torch.tensor([1.5, 3.0])
+    base = model.primary(x, level)
+    full = model.auxiliary(x, level, base)
+    loss = base.bits.sum() + full.bits.sum() + 1e4 * (base.image - x).square().sum()
+    (loss + 1e4 * (base.image.detach() + full.image - x).square().sum()).backward()
+    silent = [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert silent == []
+
+
+def test_checkpoints_round_trip_and_refuse_other_files(tmp_path) -> None:
+    model = small_model()
+    path = tmp_path / "a.safetensors"
+    checkpoint.save(path, model, {"steps": 3})
+    again = checkpoint.load(path)
+    assert again.config == model.config and checkpoint.read_info(path) == {"steps": 3}
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    with pytest.raises(FileNotFoundError):
+        checkpoint.load(tmp_path / "b.safetensors")
+    (tmp_path / "b.safetensors").write_bytes(b"garbage" * 10)
+    with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.load(tmp_path / "b.safetensors")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("bad", [{"latent": 6}, {"slices": 3}, {"channels": 0}, {"blocks": -1}])
+def test_bad_architectures_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError):
+        BranchConfig(**(SMALL | bad))

@@ -1,0 +1,127 @@
+"""Both stages run, resume, and leave a checkpoint that exports; the losses are what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from model import checkpoint
+from training import stage1, stage2
+from training.backbone import OnnxBackbone, fold_dequantize
+from training.cognition import CognitionLoss
+from training.losses import outside_range
+
+SMALL = ["channels=8", "latent=8", "hyper=4", "blocks=1", "deep_blocks=0", "context_blocks=1", "scale_hidden=8"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, photos: list[np.ndarray]):
+    path = tmp_path_factory.mktemp("photos")
+    for k in range(20):
+        Image.fromarray(np.roll(photos[k % 3], 31 * k, axis=1)).save(path / f"{k}.png")
+    return path
+
+
+def options(folder, out, cache) -> list[str]:
+    return ["--data", str(folder), "--out", str(out), "--cache", str(cache), "--batch", "4", "--crop", "64",
+            "--minutes", "0.05", "--threads", "2", "--device", "cpu"]
+
+
+def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
+    from export.to_onnx import export_bundle
+    from runtime import Codec
+
+    cache = tmp_path / "cache"
+    one, two = tmp_path / "one", tmp_path / "two"
+    stage1.main([*options(folder, one, cache), "--levels", "3", "--branch", *SMALL])
+    first = checkpoint.read_info(one / "model.safetensors")
+    assert first["steps"] > 0
+    stage1.main([*options(folder, one, cache), "--levels", "3", "--minutes", "0.08", "--branch", *SMALL])
+    assert checkpoint.read_info(one / "model.safetensors")["steps"] > first["steps"]
+    log = (one / "log.csv").read_text()
+    assert "validation-0,base_psnr" in log and "base_real_bpp" in log
+
+    primary = checkpoint.load(one / "model.safetensors").primary.state_dict()
+    stage2.main([*options(folder, two, cache), "--primary", str(one / "model.safetensors"), "--branch", *SMALL, "slices=2"])
+    model = checkpoint.load(two / "model.safetensors")
+    assert all(torch.equal(v, primary[k]) for k, v in model.primary.state_dict().items()), "stage II moved the primary"
+    quality_map = {"quality": [0, 100], "base_quality": [0, 60], "aux_quality": [0, 100]}
+    export_bundle(model, tmp_path / "bundle", "test", quality_map)
+    codec = Codec(tmp_path / "bundle")
+    picture = np.zeros((70, 50, 3), np.uint8)
+    assert codec.decode(codec.encode(picture)).shape == picture.shape
+
+
+def test_outside_range_is_zero_wherever_a_picture_can_be_shown() -> None:
+    image = torch.tensor([0.0, 0.5, 1.0, -0.5, 2.0]).reshape(1, 1, 1, 5).requires_grad_()
+    loss = outside_range(image)
+    assert loss.item() == pytest.approx((0.25 + 1.0) / 5)
+    (gradient,) = torch.autograd.grad(loss.sum(), image)
+    assert (gradient[0, 0, 0] != 0).tolist() == [False, False, False, True, True]
+
+
+def classifier(path) -> None:
+    """A small ONNX classifier whose weights sit behind DequantizeLinear, as 8-bit checkpoints have them."""
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
+    scales = rng.uniform(0.001, 0.002, 8).astype(np.float32)
+    constants = {
+        "w8": weights, "scale": scales, "zero": np.zeros(8, np.int8), "b": np.zeros(8, np.float32),
+        "wf": rng.normal(0, 0.1, (10, 8, 1, 1)).astype(np.float32), "bf": np.zeros(10, np.float32),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w8", "scale", "zero"], ["w"], axis=0),
+        helper.make_node("Conv", ["image", "w", "b"], ["c"], pads=[1, 1, 1, 1], strides=[8, 8]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Conv", ["p", "wf", "bf"], ["s"]),
+        helper.make_node("Flatten", ["s"], ["logits"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "classifier",
+        [value("image", TensorProto.FLOAT, ["N", 3, 64, 64])], [value("logits", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()],
+    )  # fmt: skip
+    import onnx
+
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+
+
+def test_quantised_backbones_are_folded_and_give_gradients(tmp_path) -> None:
+    import onnx
+    import onnxruntime as ort
+
+    path = tmp_path / "net.onnx"
+    classifier(path)
+    folded = fold_dequantize(onnx.load(str(path)))
+    assert "DequantizeLinear" not in {n.op_type for n in folded.graph.node}
+    x = np.random.default_rng(1).random((2, 3, 64, 64), np.float32)
+    run = [
+        ort.InferenceSession(m, providers=["CPUExecutionProvider"]).run(None, {"image": x})[0]
+        for m in (str(path), folded.SerializeToString())
+    ]
+    np.testing.assert_allclose(*run, rtol=1e-5, atol=1e-6)
+
+    backbone = OnnxBackbone(path)
+    image = torch.from_numpy(x).requires_grad_()
+    features = backbone(image)
+    assert [f.shape for f in features] == [(2, 8, 8, 8), (2, 8)]
+    features[0].square().sum().backward()
+    assert image.grad is not None and image.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_cognition_loss_pulls_features_together_and_away_from_the_queue(tmp_path) -> None:
+    classifier(tmp_path / "net.onnx")
+    loss = CognitionLoss(OnnxBackbone(tmp_path / "net.onnx"), queue=6)
+    torch.manual_seed(0)
+    target = torch.rand(4, 3, 64, 64)
+    contrastive, distance = loss(target, target)
+    assert contrastive.shape == distance.shape == (4,) and torch.equal(distance, torch.zeros(4))
+    assert loss.queue.shape == (4, 8)
+    near, far = loss(target, target)[0].mean(), loss(1 - target, target)[0].mean()
+    assert near < far and loss.queue.shape == (6, 8)
