@@ -1,0 +1,44 @@
+# make demo: a photograph compressed and restored, with the light install only.
+# make test: all tests that need neither a GPU nor much time.
+
+PYTHON ?= python3
+VENV_DEMO ?= .venv-demo
+VENV_TEST ?= .venv-test
+
+# A stamp in each environment is newer than all of these, or the package is installed again.
+PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(wildcard *.pyi) \
+	$(shell find kernels runtime -type f -not -path '*/__pycache__/*')
+
+.PHONY: demo test test-slow test-gpu lint types clean
+
+demo: $(VENV_DEMO)/.installed
+	$(VENV_DEMO)/bin/python benchmarks/demo.py -o demo_out
+
+test: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m pytest -m "slow and not gpu"
+
+test-gpu: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m pytest -m gpu
+
+lint: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/ruff check .
+	$(VENV_TEST)/bin/ruff format --check .
+
+types: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m mypy
+
+clean:
+	rm -rf $(VENV_DEMO) $(VENV_TEST) build demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV_DEMO)/.installed: $(PACKAGE)
+	test -x $(VENV_DEMO)/bin/python || $(PYTHON) -m venv $(VENV_DEMO)
+	$(VENV_DEMO)/bin/python -m pip install --disable-pip-version-check -q . scikit-image
+	touch $@
+
+$(VENV_TEST)/.installed: $(PACKAGE)
+	test -x $(VENV_TEST)/bin/python || $(PYTHON) -m venv $(VENV_TEST)
+	$(VENV_TEST)/bin/python -m pip install --disable-pip-version-check -q ".[dev]"
+	touch $@
