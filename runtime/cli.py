@@ -1,11 +1,12 @@
 """The `rdc` command: files and folders in, files out. Pictures and streams are `Codec`'s business.
 
-`runtime.Codec`, numpy and Pillow are imported by the commands that use them, so that `rdc --help`
-and a mistyped option answer at once.
+Pillow and ONNX Runtime are loaded by the commands that use them, so that `rdc --help` and a mistyped
+option answer at once.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -17,12 +18,12 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from runtime.codec import Codec
+from runtime.container import to_fixed
 from runtime.errors import CodecError, CodecWarning, InputError, LimitError
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from runtime import Codec
 
 STREAM_SUFFIX = ".rdc"
 PICTURE_SUFFIX = ".png"
@@ -45,8 +46,6 @@ class Job(NamedTuple):
 
 
 def _quality(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    from runtime.container import to_fixed
-
     if value is not None:
         try:
             to_fixed(value, option.opts[-1])
@@ -213,8 +212,6 @@ def _info_text(found: dict[str, Any]) -> str:
 
 
 def _codec(model: Path | None, backend: str = "auto", threads: int | None = None) -> Codec:
-    from runtime import Codec
-
     try:
         return Codec(model, backend=backend, threads=threads)
     except (CodecError, OSError) as error:
@@ -313,8 +310,6 @@ def _writable_format(target: Path) -> str:
 
 def _image_file(pixels: Any, picture_format: str) -> bytes:
     """uint8 HxWx3 -> the bytes of an image file."""
-    import io
-
     from PIL import Image
 
     file = io.BytesIO()

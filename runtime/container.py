@@ -15,7 +15,6 @@ from enum import Enum, IntEnum
 from typing import NamedTuple, SupportsFloat
 
 from rdc_native import crc32c
-
 from runtime.errors import (
     CorruptError,
     InputError,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rdc_native import crc32c
 
+from rdc_native import crc32c
 from runtime import container
 from runtime.container import Chunk, ChunkState, ChunkType, Header, Stream
 from runtime.errors import (
