@@ -70,7 +70,12 @@ def extra_bits(
 
     inside = (anchor[0] >= low) & (anchor[0] <= high)
     found = bd_rate(
-        anchor[0][inside], anchor[1][inside], *test, method="pchip", require_matching_points=False, min_overlap=0
+        anchor[0][inside],
+        anchor[1][inside],
+        *test,
+        method="pchip",
+        require_matching_points=False,
+        min_overlap=0,
     )
     return float(found) / 100
 
@@ -88,7 +93,10 @@ def dump(points: Sequence[Any]) -> str:
 
 def table(header: Sequence[str], rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> str:
     """A Markdown table, columns aligned."""
-    cells = [[str(c) for c in header], *([f"{c:.3f}" if isinstance(c, float) else str(c) for c in r] for r in rows)]
+    cells = [
+        [str(c) for c in header],
+        *([f"{c:.3f}" if isinstance(c, float) else str(c) for c in r] for r in rows),
+    ]
     widths = [max(len(r[i]) for r in cells) for i in range(len(header))]
     lines = ["| " + " | ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) + " |" for r in cells]
     lines.insert(1, "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|")

@@ -55,7 +55,9 @@ def compare(streams: list[bytes], model: str | Path | None) -> dict[str, dict[st
         samples += picture.size
         for name, reader in others:
             theirs = reader.symbols(data)
-            same = theirs.keys() == symbols.keys() and all(np.array_equal(theirs[k], symbols[k]) for k in symbols)
+            same = theirs.keys() == symbols.keys() and all(
+                np.array_equal(theirs[k], symbols[k]) for k in symbols
+            )
             difference = np.abs(reader.decode(data).astype(int) - picture)
             row = found[name]
             row["streams with other symbols"] += not same
@@ -76,11 +78,18 @@ def main(argv: list[str] | None = None) -> None:
     found = compare(streams, args.model)
     print(f"{len(crops)} photos, {len(streams)} streams, each reader against ONNX Runtime with 1 thread:")
     columns = list(next(iter(found.values())))
-    print(table(["reader", *columns], [
-        [name, int(row[columns[0]]), f"{row[columns[1]]:.6%}", int(row[columns[2]])] for name, row in found.items()
-    ]))
+    print(
+        table(
+            ["reader", *columns],
+            [
+                [name, int(row[columns[0]]), f"{row[columns[1]]:.6%}", int(row[columns[2]])]
+                for name, row in found.items()
+            ],
+        )
+    )
     bad = [
-        name for name, row in found.items()
+        name
+        for name, row in found.items()
         if row[columns[0]] or row[columns[1]] > SAMPLE_LIMIT or row[columns[2]] > 1
     ]
     if bad:

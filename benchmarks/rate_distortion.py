@@ -1,6 +1,6 @@
 """Real bytes against PSNR: this codec (full stream, beta = 0; base stream) beside Pillow's codecs.
 
-    python -m benchmarks.rate_distortion --data DIR [--plot curve.png] [--json]
+python -m benchmarks.rate_distortion --data DIR [--plot curve.png] [--json]
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ import sys
 
 from tqdm import tqdm
 
-from benchmarks.common import Point, add_options, dump, extra_bits, mean_curve, photos, pillow_point, psnr, table
+from benchmarks.common import (
+    Point,
+    add_options,
+    dump,
+    extra_bits,
+    mean_curve,
+    photos,
+    pillow_point,
+    psnr,
+    table,
+)
 from runtime import Codec
 
 QUALITIES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
@@ -24,9 +34,13 @@ def measure(codec: Codec, data: str, limit: int | None, others: bool) -> list[Po
         area = rgb[..., 0].size
         for quality in QUALITIES:
             stream = codec.encode(rgb, quality)
-            points.append(Point("rdc", name, quality, 8 * len(stream) / area, psnr(rgb, codec.decode(stream))))
+            points.append(
+                Point("rdc", name, quality, 8 * len(stream) / area, psnr(rgb, codec.decode(stream)))
+            )
             base = codec.encode(rgb, base_quality=quality, layers="base")
-            points.append(Point("rdc-base", name, quality, 8 * len(base) / area, psnr(rgb, codec.decode(base))))
+            points.append(
+                Point("rdc-base", name, quality, 8 * len(base) / area, psnr(rgb, codec.decode(base)))
+            )
         for quality in JPEG_QUALITIES:
             points.append(pillow_point("JPEG", name, rgb, quality, optimize=True, subsampling="4:2:0"))
         if others:
@@ -55,7 +69,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_options(parser)
     parser.add_argument("--plot", help="PNG to write")
-    parser.add_argument("--range", type=float, nargs=2, default=(0.3, 1.2), metavar=("LOW", "HIGH"), help="bpp of JPEG")
+    parser.add_argument(
+        "--range", type=float, nargs=2, default=(0.3, 1.2), metavar=("LOW", "HIGH"), help="bpp of JPEG"
+    )
     parser.add_argument("--no-others", action="store_true", help="leave WebP and AVIF out")
     args = parser.parse_args(argv)
     points = measure(Codec(args.model), args.data, args.limit, not args.no_others)
@@ -65,13 +81,18 @@ def main(argv: list[str] | None = None) -> None:
         print(dump(points))
         return
     anchor = mean_curve(points, "jpeg")
-    print(table(["codec", "quality", "bpp", "PSNR dB"], [
-        (codec, quality, float(bpp), float(db))
-        for codec in ("rdc", "rdc-base", "jpeg")
-        for quality, bpp, db in zip(
-            JPEG_QUALITIES if codec == "jpeg" else QUALITIES, *mean_curve(points, codec), strict=True
+    print(
+        table(
+            ["codec", "quality", "bpp", "PSNR dB"],
+            [
+                (codec, quality, float(bpp), float(db))
+                for codec in ("rdc", "rdc-base", "jpeg")
+                for quality, bpp, db in zip(
+                    JPEG_QUALITIES if codec == "jpeg" else QUALITIES, *mean_curve(points, codec), strict=True
+                )
+            ],
         )
-    ]))
+    )
     low, high = args.range
     print(f"\nbytes against JPEG at equal PSNR, mean over {low}-{high} bpp of JPEG:")
     for codec in dict.fromkeys(p.codec for p in points):

@@ -36,7 +36,11 @@ class WeightsFile:
         tensor.ClearField("float_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
         del tensor.external_data[:]
-        for key, value in (("location", self.path.name), ("offset", self._places[data]), ("length", len(data))):
+        for key, value in (
+            ("location", self.path.name),
+            ("offset", self._places[data]),
+            ("length", len(data)),
+        ):
             tensor.external_data.add(key=key, value=str(value))
 
     def close(self) -> None:

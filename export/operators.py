@@ -204,7 +204,9 @@ def attach_functions(model: onnx.ModelProto) -> None:
     model.functions.extend(FUNCTIONS[name] for name in sorted(used))
 
 
-def _node(name: str, inputs: tuple[Tensor, ...], attributes: dict, dtypes: tuple, shapes: tuple) -> list[Tensor]:
+def _node(
+    name: str, inputs: tuple[Tensor, ...], attributes: dict, dtypes: tuple, shapes: tuple
+) -> list[Tensor]:
     return list(
         torch.onnx.ops.symbolic_multi_out(
             f"{DOMAIN}::{name}", inputs, attributes | PLUGIN, dtypes=dtypes, shapes=shapes, version=VERSION

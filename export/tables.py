@@ -13,10 +13,12 @@ from model.config import HYPER_LIMIT, SCALE_TABLES, SIGMA_HIGH, SIGMA_LOW
 PRECISION = 14
 
 
-def _add(arrays: dict[str, np.ndarray], prefix: str, tables: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def _add(
+    arrays: dict[str, np.ndarray], prefix: str, tables: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
     for name, array in zip(("cdf", "sizes", "minimum"), tables, strict=True):
         arrays[f"{prefix}_{name}"] = array
-    arrays[f"{prefix}_precision"] = np.int32(PRECISION)
+    arrays[f"{prefix}_precision"] = np.array(PRECISION, np.int32)
 
 
 def _trimmed(pmf: np.ndarray, limit: int) -> tuple[int, np.ndarray]:
@@ -33,7 +35,7 @@ def _branch(arrays: dict[str, np.ndarray], prefix: str, branch: PrimaryBranch | 
         arrays[f"{prefix}_scale{k}_weight"] = layer.weight
         arrays[f"{prefix}_scale{k}_bias"] = layer.bias
         arrays[f"{prefix}_scale{k}_shift"] = layer.shift
-        arrays[f"{prefix}_scale{k}_clip"] = np.int32(layer.clip)
+        arrays[f"{prefix}_scale{k}_clip"] = np.array(layer.clip, np.int32)
 
 
 def tables_of(model: RateDistortionCognition) -> dict[str, np.ndarray]:

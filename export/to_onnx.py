@@ -34,7 +34,7 @@ from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
 from runtime.bundle import FORMAT, identity
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
-DEFAULT_MAP = {"quality": [0, 100], "base_quality": [0, 60], "aux_quality": [0, 100]}
+DEFAULT_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
 
 
 def example_inputs(model: RateDistortionCognition) -> dict[str, torch.Tensor]:
@@ -118,7 +118,7 @@ def export_bundle(
         left_over = {k: v.contiguous() for k, v in model.state_dict().items() if k not in carried}
         (made / LEFT_OVER).write_bytes(safetensors_bytes(left_over))
         arrays, parsing = tables_of(model), parsing_config(model)
-        np.savez_compressed(made / "tables.npz", **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(made / "tables.npz", **arrays)
         manifest = {
             "format": FORMAT,
             "name": name,
@@ -130,9 +130,7 @@ def export_bundle(
             "quality_map": quality_map,
             "config": model.config.to_dict(),
             "graphs": graphs,
-            "files": {
-                p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(made.iterdir())
-            },
+            "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(made.iterdir())},
         }
         (made / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         verify(load_model(made), made)
@@ -144,9 +142,13 @@ def export_bundle(
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("checkpoint", help="safetensors checkpoint of stage 1 or 2")
-    parser.add_argument("-o", "--output", type=Path, help="folder of the bundle (default: CKPT without suffix)")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="folder of the bundle (default: CKPT without suffix)"
+    )
     parser.add_argument("--name", help="name in the manifest (default: the folder's)")
-    parser.add_argument("--quality-map", type=Path, help="JSON with quality, base_quality, aux_quality columns")
+    parser.add_argument(
+        "--quality-map", type=Path, help="JSON with quality, base_quality, aux_quality columns"
+    )
     args = parser.parse_args(argv)
     folder = args.output or Path(args.checkpoint).with_suffix("")
     quality_map = json.loads(args.quality_map.read_text()) if args.quality_map else DEFAULT_MAP

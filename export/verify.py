@@ -90,7 +90,9 @@ def verify(model: RateDistortionCognition, bundle: Path) -> None:
         base_picture = torch_pictures(model, rgb, base_level, aux_level, 1.0)[2]
         for name, session in sessions.items():
             feeds = {i.name: inputs[i.name] for i in session.get_inputs()}
-            outputs = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True))
+            outputs = dict(
+                zip((o.name for o in session.get_outputs()), session.run(None, feeds), strict=True)
+            )
             where = f"{name} at {width}x{height}"
             for key, value in outputs.items():
                 if key == "pixels":

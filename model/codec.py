@@ -58,7 +58,7 @@ def dequantize(symbols: Tensor, mean: Tensor, decoded: Tensor, index: int) -> Te
     """The decoder's half of the closed loop; export puts a fused operation in its place."""
     value = symbols + mean
     if index >= 0:
-        value = value * (pass_of(*value.shape[1:], device=value.device) == index)
+        value = value * (pass_of(value) == index)
     return decoded + value
 
 
@@ -104,7 +104,7 @@ class PrimaryBranch(_Branch):
         z, z_bits = self._hyper(gained)
         indexes = self.scale_network(z)
         features = self.hyper_synthesis(z)
-        passes = pass_of(*gained.shape[1:], device=gained.device)
+        passes = pass_of(gained)
         decoded = torch.zeros_like(gained)
         symbols = torch.zeros_like(gained)
         rated = torch.zeros_like(gained)
@@ -215,9 +215,7 @@ class RateDistortionCognition(nn.Module):
         levels = config.levels
         self.primary = PrimaryBranch(config.primary, level_lambdas(config.primary_lambda, levels))
         self.auxiliary = (
-            AuxiliaryBranch(
-                config.auxiliary, level_lambdas(config.auxiliary_lambda, levels), config.primary
-            )
+            AuxiliaryBranch(config.auxiliary, level_lambdas(config.auxiliary_lambda, levels), config.primary)
             if config.auxiliary is not None
             else None
         )

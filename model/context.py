@@ -13,12 +13,13 @@ from model.layers import blocks, conv1x1
 PASS_ORDER = ((0, 2), (3, 1))
 
 
-def pass_of(channels: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """int64 [1, channels, height, width]: the pass that codes each latent."""
-    order = torch.tensor(PASS_ORDER, device=device)
-    rows = torch.arange(height, device=device) % 2
-    columns = torch.arange(width, device=device) % 2
-    group = torch.arange(channels, device=device) // (channels // QUADTREE_PASSES)
+def pass_of(latent: Tensor) -> Tensor:
+    """The pass that codes each element of a latent [N, C, h, w]: int64 [1, C, h, w] of 0 to 3."""
+    channels, height, width = latent.shape[1:]
+    order = torch.tensor(PASS_ORDER, device=latent.device)
+    rows = torch.arange(height, device=latent.device) % 2
+    columns = torch.arange(width, device=latent.device) % 2
+    group = torch.arange(channels, device=latent.device) // (channels // QUADTREE_PASSES)
     spatial = order[rows][:, columns]
     return ((spatial[None] + group[:, None, None]) % QUADTREE_PASSES)[None]
 
@@ -49,7 +50,9 @@ class SliceMean(nn.Module):
         super().__init__()
         c = config.channels
         self.width = config.latent // config.slices
-        self.adapters = nn.ModuleList(conv1x1(c + condition + s * self.width, c) for s in range(config.slices))
+        self.adapters = nn.ModuleList(
+            conv1x1(c + condition + s * self.width, c) for s in range(config.slices)
+        )
         self.trunk = blocks(c, config.context_blocks)
         self.heads = nn.ModuleList(conv1x1(c, self.width) for _ in range(config.slices))
 

@@ -22,15 +22,15 @@ class Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        last, end = conv1x1(channels, channels), conv1x1(2 * channels, channels)
         self.spatial = nn.Sequential(
             conv1x1(channels, channels),
             nn.LeakyReLU(0.1),
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
-            conv1x1(channels, channels),
+            last,
         )
-        self.mix = nn.Sequential(
-            conv1x1(channels, 2 * channels), nn.LeakyReLU(0.1), conv1x1(2 * channels, channels)
-        )
+        self.mix = nn.Sequential(conv1x1(channels, 2 * channels), nn.LeakyReLU(0.1), end)
+        self.ends = (last, end)  # a tuple, so that they are registered once
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.spatial(x)
@@ -58,5 +58,5 @@ def initialise(module: nn.Module) -> None:
     with torch.no_grad():
         for m in module.modules():
             if isinstance(m, Block):
-                m.spatial[-1].weight.mul_(0.5)
-                m.mix[-1].weight.mul_(0.5)
+                for end in m.ends:
+                    end.weight.mul_(0.5)

@@ -100,4 +100,4 @@ class ScaleNetwork(nn.Module):
             return F.pixel_shuffle(a, 4)
 
     def export(self) -> list[IntegerLayer]:
-        return [layer.export() for layer in self.layers]  # type: ignore[operator, union-attr]
+        return [layer.export() for layer in self.layers]  # type: ignore[operator]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rdc_native import ScaleNetwork, Tables
 
+from rdc_native import ScaleNetwork, Tables
 from runtime.errors import CorruptError, InputError, UnsupportedError
 
 FORMAT = 1
@@ -134,11 +134,15 @@ def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
 
 
 def _branch(arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, int]) -> Branch:
-    layers = [
-        tuple(arrays[f"{prefix}_scale{k}_{part}"] for part in ("weight", "bias", "shift"))
-        + (int(arrays[f"{prefix}_scale{k}_clip"]),)
-        for k in range(config["scale_layers"])
-    ]
+    def layer(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        return (
+            arrays[f"{name}_weight"],
+            arrays[f"{name}_bias"],
+            arrays[f"{name}_shift"],
+            int(arrays[f"{name}_clip"]),
+        )
+
+    layers = [layer(f"{prefix}_scale{k}") for k in range(config["scale_layers"])]
     return Branch(
         latent=int(config["latent"]),
         hyper=int(config["hyper"]),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 import rdc_native
 from rdc_native import Tables
-
 from runtime.bundle import HYPER_LIMIT, LATENT_STRIDE, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
 from runtime.container import Buffer, ChunkType, Stream, join_latents, split_latents
 from runtime.errors import CorruptError, UnsupportedError

@@ -89,7 +89,10 @@ def test_info_describes_the_chunks_and_is_json(tiny: Codec, photo: np.ndarray) -
     info = json.loads(json.dumps(tiny.info(stream)))
     assert (info["width"], info["height"]) == (photo.shape[1], photo.shape[0])
     assert [c["type"] for c in info["chunks"]] == [
-        "primary_hyper", "primary_latents", "aux_hyper", *["aux_slice"] * tiny.slices,
+        "primary_hyper",
+        "primary_latents",
+        "aux_hyper",
+        *["aux_slice"] * tiny.slices,
     ]
     assert all(c["state"] == "ok" for c in info["chunks"])
     last = info["chunks"][-1]
@@ -199,7 +202,7 @@ def test_a_missing_or_damaged_bundle_is_named(tmp_path, photo: np.ndarray) -> No
     weights = bytearray((tmp_path / "weights.bin").read_bytes())
     weights[100] ^= 1
     (tmp_path / "weights.bin").write_bytes(weights)
-    with pytest.raises(CorruptError, match="weights.bin"):
+    with pytest.raises(CorruptError, match="weights"):
         Codec(tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
@@ -255,7 +258,9 @@ def test_import_is_quick_and_brings_no_training_framework() -> None:
         "print(t, [m for m in ('torch', 'onnx', 'compressai', 'onnxscript') if m in sys.modules])"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split(" ", 1)
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout.split(" ", 1)
         for _ in range(5)
     ]
     assert all(found.strip() == "[]" for _, found in runs)

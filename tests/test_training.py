@@ -14,7 +14,15 @@ from training.backbone import OnnxBackbone, fold_dequantize
 from training.cognition import CognitionLoss
 from training.losses import outside_range
 
-SMALL = ["channels=8", "latent=8", "hyper=4", "blocks=1", "deep_blocks=0", "context_blocks=1", "scale_hidden=8"]
+SMALL = [
+    "channels=8",
+    "latent=8",
+    "hyper=4",
+    "blocks=1",
+    "deep_blocks=0",
+    "context_blocks=1",
+    "scale_hidden=8",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +34,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory, photos: list[np.ndarray]):
 
 
 def options(folder, out, cache) -> list[str]:
-    return ["--data", str(folder), "--out", str(out), "--cache", str(cache), "--batch", "4", "--crop", "64",
-            "--minutes", "0.05", "--threads", "2", "--device", "cpu"]
+    return [
+        "--data",
+        str(folder),
+        "--out",
+        str(out),
+        "--cache",
+        str(cache),
+        "--batch",
+        "4",
+        "--crop",
+        "64",
+        "--minutes",
+        "0.05",
+        "--threads",
+        "2",
+        "--device",
+        "cpu",
+    ]
 
 
 def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
@@ -45,9 +69,20 @@ def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
     assert "validation-0,base_psnr" in log and "base_real_bpp" in log
 
     primary = checkpoint.load(one / "model.safetensors").primary.state_dict()
-    stage2.main([*options(folder, two, cache), "--primary", str(one / "model.safetensors"), "--branch", *SMALL, "slices=2"])
+    stage2.main(
+        [
+            *options(folder, two, cache),
+            "--primary",
+            str(one / "model.safetensors"),
+            "--branch",
+            *SMALL,
+            "slices=2",
+        ]
+    )
     model = checkpoint.load(two / "model.safetensors")
-    assert all(torch.equal(v, primary[k]) for k, v in model.primary.state_dict().items()), "stage II moved the primary"
+    assert all(torch.equal(v, primary[k]) for k, v in model.primary.state_dict().items()), (
+        "stage II moved the primary"
+    )
     quality_map = {"quality": [0, 100], "base_quality": [0, 60], "aux_quality": [0, 100]}
     export_bundle(model, tmp_path / "bundle", "test", quality_map)
     codec = Codec(tmp_path / "bundle")

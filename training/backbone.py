@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx2torch
-import torch
 import torch.nn.functional as F
 from onnx import helper, numpy_helper, shape_inference
 from torch import Tensor, nn
@@ -33,9 +32,7 @@ def fold_dequantize(model: onnx.ModelProto) -> onnx.ModelProto:
             shape = [1] * quantised.ndim
             shape[axis] = -1
             scale, zero = scale.reshape(shape), zero.reshape(shape)
-        model.graph.initializer.append(
-            numpy_helper.from_array((quantised - zero) * scale, node.output[0])
-        )
+        model.graph.initializer.append(numpy_helper.from_array((quantised - zero) * scale, node.output[0]))
     del model.graph.node[:]
     model.graph.node.extend(kept)
     used = {name for node in kept for name in node.input}
@@ -78,7 +75,9 @@ class OnnxBackbone(nn.Module):
         self.scale, self.shift = scale, shift
         taps = _taps(model)
         del model.graph.output[:]
-        model.graph.output.extend(helper.make_tensor_value_info(t, onnx.TensorProto.FLOAT, None) for t in taps)
+        model.graph.output.extend(
+            helper.make_tensor_value_info(t, onnx.TensorProto.FLOAT, None) for t in taps
+        )
         # What only the class scores need is dropped, so it costs no time.
         needed, kept = set(taps), []
         for node in reversed(model.graph.node):

@@ -27,13 +27,17 @@ Step = Callable[[Tensor], tuple[Tensor, dict[str, float]]]
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="folder of photos (searched recursively)")
-    parser.add_argument("--out", required=True, help="run folder: checkpoint, log, state; a run there resumes")
+    parser.add_argument(
+        "--out", required=True, help="run folder: checkpoint, log, state; a run there resumes"
+    )
     parser.add_argument("--cache", default="runs/cache", help="where decoded photos are kept")
     parser.add_argument("--minutes", type=float, default=60.0, help="time budget; the schedule spans it")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=256, help="crop side, a multiple of 64")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--decay", type=float, default=0.3, help="final share of the budget with cosine decay")
+    parser.add_argument(
+        "--decay", type=float, default=0.3, help="final share of the budget with cosine decay"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -99,7 +103,7 @@ class Trainer:
         if args.crop % 64:
             raise SystemExit(f"--crop {args.crop} is not a multiple of 64")
         self.args, self.device = args, torch.device(args.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.parameters = parameters
         self.optimizer = torch.optim.Adam(parameters, lr=args.lr)
         self.out = Path(args.out)
@@ -135,12 +139,17 @@ class Trainer:
         start = 1 - self.args.decay
         if done < start:
             return self.args.lr
-        return self.args.lr * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * (done - start) / self.args.decay))))
+        return (
+            self.args.lr
+            * 0.5
+            * (1 + float(torch.cos(torch.tensor(torch.pi * (done - start) / self.args.decay))))
+        )
 
     def run(self, step: Step) -> None:
         budget, last = 60 * self.args.minutes, time.monotonic()
         saved = validated = self.progress.seconds
-        skipped, sums, count = 0, {}, 0
+        skipped, count = 0, 0
+        sums: dict[str, float] = {}
         writer = SummaryWriter(str(self.out / "tensorboard"))
         bar = tqdm(total=int(budget), initial=int(self.progress.seconds), unit="s", mininterval=5)
         bf16 = not self.args.no_bf16

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--levels", type=int, default=8, help="trained gain levels")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     parser.add_argument("--backbone", help="ONNX classifier for the cognition loss (inputs scaled to -1..1)")
-    parser.add_argument("--cognition", type=float, default=4.0, help="weight of the cognition loss, in bpp")
+    parser.add_argument("--cognition", type=float, default=1.0, help="weight of the cognition loss, in bpp")
     parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
@@ -60,7 +60,10 @@ def main(argv: list[str] | None = None) -> None:
             contrastive, distance = cognition(unfold(out.image), unfold(folded))
             share = (weight / config.primary_lambda[1]).sqrt()
             loss = loss + args.cognition * share * (contrastive + distance)
-            figures |= {"contrastive": float(contrastive.detach().mean()), "distance": float(distance.detach().mean())}
+            figures |= {
+                "contrastive": float(contrastive.detach().mean()),
+                "distance": float(distance.detach().mean()),
+            }
         figures["loss"] = float(loss.detach().mean())
         return loss.mean(), figures
 

@@ -1,4 +1,6 @@
-"""Stage II: the auxiliary branch, for distortion. `python -m training.stage2 --primary CKPT --data DIR --out runs/stage2`.
+"""Stage II: the auxiliary branch, for distortion.
+
+`python -m training.stage2 --primary runs/stage1/model.safetensors --data DIR --out runs/stage2`
 
 The primary branch is frozen and runs as at inference. Slices are cut off at random, so that every prefix
 of them is useful. Loss: bpp of the received chunks + lambda * 255^2 * MSE(x1 + r, x).
@@ -52,9 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     model = build(args.primary, branch_config(args.branch, slices=4, context_blocks=1), args.lambdas)
     model.primary.requires_grad_(False)
     config = model.config
-    assert model.auxiliary is not None and config.auxiliary is not None
+    auxiliary = model.auxiliary
+    assert auxiliary is not None and config.auxiliary is not None
     slices = config.auxiliary.slices
-    trainer = Trainer(args, model, list(model.auxiliary.parameters()))
+    trainer = Trainer(args, model, list(auxiliary.parameters()))
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
@@ -63,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         with torch.no_grad():
             base = model.primary(folded, primary_levels(level, config.levels))
         received = received_slices(folded.shape[0], slices, folded.device)
-        out = model.auxiliary(folded, level, base, received)
+        out = auxiliary(folded, level, base, received)
         bpp = out.bits.sum(1) / pixels_of(folded)
         error = mse(base.image + out.image, folded)
         loss = bpp + weight * 255**2 * error

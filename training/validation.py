@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import rdc_native
 import torch
 
+import rdc_native
 from export.tables import tables_of
 from model import BranchOutput, RateDistortionCognition
 from model.config import HYPER_LIMIT, SYMBOL_LIMIT
@@ -22,9 +22,8 @@ def _crop(photo: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> rdc_native.Tables:
-    return rdc_native.Tables(
-        *(arrays[f"{prefix}_{part}"] for part in ("cdf", "sizes", "minimum")), int(arrays[f"{prefix}_precision"])
-    )
+    cdf, sizes, minimum = (arrays[f"{prefix}_{part}"] for part in ("cdf", "sizes", "minimum"))
+    return rdc_native.Tables(cdf, sizes, minimum, int(arrays[f"{prefix}_precision"]))
 
 
 def _integers(x: torch.Tensor, dtype: type) -> np.ndarray:
