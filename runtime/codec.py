@@ -15,7 +15,7 @@ from runtime.container import ID_BYTES, Buffer, Header, from_fixed, to_fixed
 from runtime.errors import DamagedAuxiliaryWarning, InputError, LimitError
 from runtime.symbols import Symbols
 
-MAX_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 25
 
 
 class Codec:
