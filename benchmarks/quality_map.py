@@ -44,6 +44,18 @@ def choose(
     return base, auxiliary, np.array([bpp[p] for p in best])
 
 
+def _moving_rows(base: np.ndarray, auxiliary: np.ndarray) -> list[int]:
+    """Rows to keep so that the dial never stands still between two of them: the first, the last, and of
+    equal ones in a row the first."""
+    kept, last = [0], len(base) - 1
+    for row in range(1, last + 1):
+        if (base[row], auxiliary[row]) != (base[kept[-1]], auxiliary[kept[-1]]):
+            kept.append(row)
+        elif row == last and len(kept) > 1:
+            kept[-1] = last
+    return kept
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_options(parser)
@@ -65,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     quality = np.linspace(0, 100, args.steps)
     # The dial must reach both ends of what the model can do, whatever the multipliers were.
     base[0], auxiliary[0], auxiliary[-1] = grid[0], grid[0], grid[-1]
+    kept = _moving_rows(base, auxiliary)
+    quality, base, auxiliary, lambdas, rate = (c[kept] for c in (quality, base, auxiliary, lambdas, rate))
     columns = {"quality": quality, "base_quality": base, "aux_quality": auxiliary}
     args.output.write_text(
         json.dumps({k: [round(float(v), 3) for v in c] for k, c in columns.items()}) + "\n"

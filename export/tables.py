@@ -24,6 +24,8 @@ def _add(
 def _trimmed(pmf: np.ndarray, limit: int) -> tuple[int, np.ndarray]:
     """The part of a distribution over -limit..limit that deserves table entries; the rest is escaped."""
     worth = np.flatnonzero(pmf >= 0.5 / (1 << PRECISION))
+    if not len(worth):
+        raise ValueError(f"a hyper-latent's density has no mass within +-{limit}: the training diverged")
     low, high = min(worth[0], limit), max(worth[-1], limit)
     return int(low) - limit, pmf[low : high + 1]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
 import tempfile
 import warnings
@@ -28,13 +27,14 @@ from export.graphs import GRAPHS
 from export.identity import picture_identity
 from export.onnx_files import WeightsFile, export_graph, write_graph
 from export.tables import parsing_config, tables_of
-from export.verify import verify
+from export.verify import ExportError, verify
 from model import RateDistortionCognition, checkpoint
 from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
 from runtime.bundle import FORMAT, identity
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
 DEFAULT_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
+MANIFEST = "manifest.json"
 
 
 def example_inputs(model: RateDistortionCognition) -> dict[str, torch.Tensor]:
@@ -88,13 +88,23 @@ GRAPH_INPUTS = {
 }
 
 
+def _replaceable(folder: Path) -> bool:
+    """Missing, empty, or a bundle: a mistyped output folder must not cost somebody's work."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))
+
+
 def export_bundle(
     model: RateDistortionCognition, folder: Path, name: str, quality_map: dict[str, list[float]]
 ) -> None:
     """Write a bundle to `folder` (replaced as a whole, only after every check passed).
 
-    Raises export.verify.ExportError when a graph in ONNX Runtime differs from PyTorch.
+    Raises export.verify.ExportError when a graph in ONNX Runtime differs from PyTorch, or when `folder`
+    holds something else than a bundle.
     """
+    if not _replaceable(folder):
+        raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
     model = model.eval().cpu()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
@@ -132,25 +142,25 @@ def export_bundle(
             "graphs": graphs,
             "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(made.iterdir())},
         }
-        (made / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         verify(load_model(made), made)
         if folder.exists():
-            shutil.rmtree(folder)
-        shutil.move(made, folder)
+            folder.rename(Path(temporary) / "replaced")
+        made.rename(folder)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("checkpoint", help="safetensors checkpoint of stage 1 or 2")
     parser.add_argument(
-        "-o", "--output", type=Path, help="folder of the bundle (default: CKPT without suffix)"
+        "-o", "--output", type=Path, help="folder of the bundle (default: CKPT with suffix .bundle)"
     )
     parser.add_argument("--name", help="name in the manifest (default: the folder's)")
     parser.add_argument(
         "--quality-map", type=Path, help="JSON with quality, base_quality, aux_quality columns"
     )
     args = parser.parse_args(argv)
-    folder = args.output or Path(args.checkpoint).with_suffix("")
+    folder = args.output or Path(args.checkpoint).with_suffix(".bundle")
     quality_map = json.loads(args.quality_map.read_text()) if args.quality_map else DEFAULT_MAP
     model = checkpoint.load(args.checkpoint)
     export_bundle(model, folder, args.name or folder.name, quality_map)

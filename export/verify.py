@@ -33,15 +33,22 @@ def test_image(height: int, width: int, seed: int) -> np.ndarray:
 
 @torch.no_grad()
 def torch_pictures(
-    model: RateDistortionCognition, rgb: np.ndarray, base_level: float, aux_level: float, beta: float
+    model: RateDistortionCognition,
+    rgb: np.ndarray,
+    base_level: float,
+    aux_level: float,
+    beta: float,
+    slices: int | None = None,
 ) -> tuple[BranchOutput, BranchOutput | None, np.ndarray]:
-    """What PyTorch makes of one image (sides multiples of 64): both branches' outputs, picture uint8."""
+    """What PyTorch makes of one image (sides multiples of 64): both branches' outputs with all slices, and
+    the picture, uint8, of a decoder that received `slices` of them (None: all)."""
     folded = fold(torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255)
     base = model.primary(folded, torch.tensor([base_level]))
     image, extra = base.image, None
     if model.auxiliary is not None:
         extra = model.auxiliary(folded, torch.tensor([aux_level]), base)
-        image = image + (1 - beta) * extra.image
+        received = model.auxiliary(folded, torch.tensor([aux_level]), base, slices)
+        image = image + (1 - beta) * received.image
     shown = (unfold(image)[0].clamp(0, 1) * 255).round().to(torch.uint8)
     return base, extra, shown.permute(1, 2, 0).numpy()
 
@@ -61,16 +68,24 @@ def compare_pictures(name: str, ours: np.ndarray, expected: np.ndarray) -> None:
 
 
 def verify(model: RateDistortionCognition, bundle: Path) -> None:
-    """Compare on two sizes and three settings, decoders on PyTorch's own symbols. Raises ExportError."""
+    """Compare on three sizes and settings, decoders on PyTorch's own symbols. Raises ExportError.
+
+    The symbols of all slices are given with the number that was received, which the graph must obey.
+    """
     sessions = {
         path.stem: ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for path in sorted(bundle.glob("*.onnx"))
     }
     top = model.config.levels - 1
-    cases = [(192, 128, 0.0, 0.0, 0.0), (64, 256, 0.4 * top, 0.7 * top, 0.25), (128, 128, top, top, 0.5)]
-    for seed, (height, width, base_level, aux_level, beta) in enumerate(cases):
+    most = model.config.auxiliary.slices if model.config.auxiliary is not None else 0
+    cases = [
+        (192, 128, 0.0, 0.0, 0.0, most),
+        (64, 256, 0.4 * top, 0.7 * top, 0.25, max(1, most // 2)),
+        (128, 128, top, top, 0.5, most),
+    ]
+    for seed, (height, width, base_level, aux_level, beta, slices) in enumerate(cases):
         rgb = test_image(height, width, seed)
-        base, extra, picture = torch_pictures(model, rgb, base_level, aux_level, beta)
+        base, extra, picture = torch_pictures(model, rgb, base_level, aux_level, beta, slices)
         inputs = {
             "pixels": (rgb ^ np.uint8(0x80)).view(np.int8)[None],
             "base_level": np.array([base_level], np.float32),
@@ -78,12 +93,12 @@ def verify(model: RateDistortionCognition, bundle: Path) -> None:
             "y1": base.symbols.numpy().astype(np.int32),
         }
         expected = {"z1": base.z, "y1": base.symbols}
-        if extra is not None and model.config.auxiliary is not None:
+        if extra is not None:
             inputs |= {
                 "aux_level": np.array([aux_level], np.float32),
                 "z2": extra.z.numpy().astype(np.int32),
                 "y2": extra.symbols.numpy().astype(np.int32),
-                "slices": np.array([model.config.auxiliary.slices], np.int32),
+                "slices": np.array([slices], np.int32),
                 "beta": np.array([beta], np.float32),
             }
             expected |= {"z2": extra.z, "y2": extra.symbols}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,8 +70,8 @@ class Bundle:
     model): see `Branch`. gaussian: tables of the residual symbols, by scale index.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
-        self.path = DEFAULT if path is None else Path(path)
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = (DEFAULT if path is None else Path(path)).resolve()  # graphs are loaded later
         self.manifest = self._read_manifest()
         if self.manifest.get("format") != FORMAT:
             raise UnsupportedError(
@@ -79,7 +80,7 @@ class Bundle:
         try:
             self._check_files()
             self._load(self.manifest)
-        except (KeyError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as error:
             raise CorruptError(f"{self.path}: damaged bundle: {error}") from error
 
     def _read_manifest(self) -> dict[str, Any]:
@@ -95,7 +96,11 @@ class Bundle:
         return manifest
 
     def _check_files(self) -> None:
-        for name, expected in self.manifest["files"].items():
+        files = self.manifest["files"]
+        needed = {"tables.npz", "weights.bin", *(g["file"] for g in self.manifest["graphs"].values())}
+        if missing := sorted(needed - set(files)):
+            raise ValueError(f"the manifest has no SHA-256 of {missing[0]}")
+        for name, expected in files.items():
             found = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
             if found != expected:
                 raise ValueError(f"{name} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…")
@@ -113,10 +118,18 @@ class Bundle:
         auxiliary = manifest["parsing"]["auxiliary"]
         self.auxiliary = None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary)
         self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
+        names = [f"{way}_{part}" for part in ("base", "full") for way in ("encode", "decode")]
+        if missing := [n for n in names if n not in self.graphs and (auxiliary or n.endswith("_base"))]:
+            raise ValueError(f"no graph {missing[0]}")
         columns = manifest["quality_map"]
         self._map = [np.asarray(columns[k], float) for k in ("quality", "base_quality", "aux_quality")]
-        if not all(len(c) == len(self._map[0]) and (np.diff(c) >= 0).all() for c in self._map):
-            raise ValueError("quality_map is not monotone")
+        dial = self._map[0]
+        if len(dial) < 2 or dial[0] != 0 or dial[-1] != 100 or not (np.diff(dial) > 0).all():
+            raise ValueError("quality_map does not rise from 0 to 100")
+        for column in self._map:
+            inside = len(column) == len(dial) and column[0] >= 0 and column[-1] <= 100
+            if not inside or not (np.diff(column) >= 0).all():
+                raise ValueError("quality_map is not monotone within 0-100")
 
     def branch_qualities(self, quality: float) -> tuple[float, float]:
         """The manifest's map: quality 0-100 -> (base_quality, aux_quality), linear between its rows."""

@@ -324,11 +324,14 @@ def _load_image(path: Path, max_pixels: int) -> Image.Image:
     """Open an image upright and fully decoded, its size checked before its pixels are."""
     from PIL import Image, ImageOps
 
+    from runtime.pixels import size_of
+
     with path.open("rb") as file:
         try:
             image = Image.open(file)
             if image.width * image.height > max_pixels:
                 raise LimitError(f"image of {image.width}x{image.height} is over {max_pixels} pixels")
+            size_of(image)  # before Pillow decodes it and reduces what it holds
             return ImageOps.exif_transpose(image)
         except (CodecError, MemoryError):
             raise

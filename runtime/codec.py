@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import os
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtime import backends, container, pixels, symbols
 from runtime.bundle import PIXEL_STRIDE, Bundle
-from runtime.container import ID_BYTES, Buffer, Header, from_fixed, to_fixed
+from runtime.container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, to_fixed
 from runtime.errors import DamagedAuxiliaryWarning, InputError, LimitError
 from runtime.symbols import Symbols
 
 MAX_PIXELS = 1 << 25
+MAX_THREADS = 1024
 
 
 class Codec:
@@ -25,22 +25,24 @@ class Codec:
     "onnxruntime". threads: of the networks (None: all cores). session_options: an
     onnxruntime.SessionOptions to use instead of `threads`.
 
-    Attributes: `backend`, the one in use; `max_pixels`, the largest picture that is accepted, checked
-    against the header before anything is allocated (raise it for larger ones; about 200 bytes of memory
-    per pixel are needed).
+    Attributes: `backend`, the one in use; `max_pixels`, the largest picture that is accepted, counted
+    after padding to multiples of 64 and checked against the header before anything is allocated (raise
+    it for larger ones; about 200 bytes of memory per pixel are needed).
 
     Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
     """
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | os.PathLike[str] | None = None,
         backend: str = "auto",
         threads: int | None = None,
         session_options: Any = None,
     ) -> None:
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads must be a positive whole number or None, got {threads!r}")
+        if model is not None and not isinstance(model, str | os.PathLike):
+            raise InputError(f"model must be the path of a bundle or None, got {model!r}")
+        if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
+            raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
         self.bundle = Bundle(model)
         self._backend = backends.create(backend, self.bundle, threads, session_options)
         self.max_pixels = MAX_PIXELS
@@ -67,13 +69,15 @@ class Codec:
 
         quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
         machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
-        quality implies for each branch. Raises InputError, LimitError.
+        quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
+        (PIL.ImageOps.exif_transpose does). Raises InputError, LimitError.
         """
-        count = self._layers(layers, "layers")
+        count = self._layers(layers)
+        if isinstance(layers, int | np.integer) and layers > self.slices:
+            raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
+        height, width = pixels.size_of(image)
+        self._check_size(height, width)
         rgb = pixels.to_rgb(image)
-        height, width = rgb.shape[:2]
-        if height * width > self.max_pixels:
-            raise LimitError(f"image of {width}x{height} is over the limit of {self.max_pixels} pixels")
         dial = from_fixed(to_fixed(quality))
         implied = self.bundle.branch_qualities(dial)
         base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
@@ -103,16 +107,14 @@ class Codec:
         """
         try:
             beta = float(beta)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"beta must be a number from 0 to 1, got {beta!r}") from None
-        if not 0 <= beta <= 1 or math.isnan(beta):
+        if not 0 <= beta <= 1:  # NaN neither
             raise InputError(f"beta must be from 0 to 1, got {beta}")
-        count = self._layers("all" if layers is None else layers, "layers")
+        count = self._layers("all" if layers is None else layers)
         stream = self._stream(data)
         header = stream.header
-        coded = symbols.read(stream, self.bundle, 0 if beta == 1 else count)
-        if coded.problem is not None:
-            warnings.warn(f"decoded without it: {coded.problem}", DamagedAuxiliaryWarning, stacklevel=2)
+        coded = self._read(stream, 0 if beta == 1 else count)
         inputs = {
             "z1": coded.z1[None],
             "y1": coded.y1[None],
@@ -154,9 +156,9 @@ class Codec:
         """Decoded integers, for conformance tests: int32 arrays [C, h, w].
 
         primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (the
-        received slices, concatenated). Raises as `decode` does.
+        received slices, concatenated). Raises and warns as `decode` does.
         """
-        coded = symbols.read(self._stream(data), self.bundle, None)
+        coded = self._read(self._stream(data), self.slices)
         found = {"primary_hyper": coded.z1, "primary_latents": coded.y1}
         if coded.z2 is not None and coded.y2 is not None:
             found["auxiliary_hyper"] = coded.z2
@@ -166,16 +168,30 @@ class Codec:
     def _stream(self, data: Buffer) -> container.Stream:
         stream = container.read(data, max_pixels=self.max_pixels)
         container.identify(stream.header, self.bundle.parse_id, self.bundle.picture_id)
+        self._check_size(stream.header.height, stream.header.width)
         return stream
 
-    def _layers(self, layers: str | int, name: str) -> int:
+    def _read(self, stream: container.Stream, count: int) -> Symbols:
+        coded = symbols.read(stream, self.bundle, count)
+        if coded.problem is not None:
+            warnings.warn(f"decoded without it: {coded.problem}", DamagedAuxiliaryWarning, stacklevel=3)
+        return coded
+
+    def _check_size(self, height: int, width: int) -> None:
+        """LimitError for pictures over the limit with their padding, which decides what is allocated."""
+        rows, columns = (-(-side // PIXEL_STRIDE) for side in (height, width))
+        if max(height, width) > MAX_SIDE or rows * columns * PIXEL_STRIDE**2 > self.max_pixels:
+            raise LimitError(
+                f"picture of {width}x{height} is over the limit of {self.max_pixels} pixels, "
+                f"counted in blocks of {PIXEL_STRIDE}x{PIXEL_STRIDE}"
+            )
+
+    def _layers(self, layers: str | int) -> int:
         """Number of auxiliary slices that `layers` asks for, at most as many as the model has."""
-        if layers == "base":
-            return 0
-        if layers == "all":
-            return self.slices
+        if isinstance(layers, str) and layers in ("base", "all"):
+            return 0 if layers == "base" else self.slices
         if isinstance(layers, bool) or not isinstance(layers, int | np.integer) or layers < 0:
-            raise InputError(f'{name} must be "all", "base" or a number of slices, got {layers!r}')
+            raise InputError(f'layers must be "all", "base" or a number of slices, got {layers!r}')
         return min(int(layers), self.slices)
 
 

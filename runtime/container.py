@@ -72,7 +72,7 @@ def to_fixed(value: SupportsFloat, name: str = "quality") -> int:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be a number from 0 to {QUALITY_MAX}, got {value!r}") from None
     if not 0 <= number <= QUALITY_MAX:
         raise InputError(f"{name} must be from 0 to {QUALITY_MAX}, got {number:g}")

@@ -1,5 +1,7 @@
 """Every error and warning that the runtime raises on purpose."""
 
+import warnings
+
 
 class CodecError(Exception):
     """Base of all errors of this package."""
@@ -22,7 +24,7 @@ class WrongModelError(CodecError):
 
 
 class LimitError(CodecError):
-    """The picture or stream is larger than a limit that the caller or the format sets."""
+    """The picture or stream is larger than a limit that the caller, the format or memory sets."""
 
 
 class BackendError(CodecError):
@@ -39,3 +41,8 @@ class CodecWarning(UserWarning):
 
 class DamagedAuxiliaryWarning(CodecWarning):
     """Auxiliary data is damaged or cut off; the picture is decoded without that part."""
+
+
+# Every damaged stream is reported, not only the first at a line of code; appended, so that filters which
+# the application has set come first.
+warnings.simplefilter("always", CodecWarning, append=True)

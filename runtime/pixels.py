@@ -11,36 +11,61 @@ from runtime.errors import InputError
 _PLAIN_MODES = ("RGB", "L", "1", "P")
 
 
-def to_rgb(image: Any) -> np.ndarray:
-    """uint8 [H, W, 3] of an array or a PIL image; raises InputError where there is no lossless rule.
+def size_of(image: Any) -> tuple[int, int]:
+    """(height, width) of what `to_rgb` would take, from its description alone: no pixel is decoded.
 
-    PIL modes RGB, L, 1 and P are taken (grey is repeated into the three channels). Transparency, 16-bit,
-    float, CMYK and other colour spaces are refused: what to do with them is the caller's decision.
+    Raises InputError for everything that is not an 8-bit picture with a rule: arrays must be uint8
+    [H, W, 3]; PIL modes RGB, L, 1 and P are taken (grey is repeated into the three channels), while
+    transparency, 16-bit, float, CMYK and other colour spaces are refused, because what to do with them
+    is the caller's decision. Files that Pillow itself reduces to 8 bits (16-bit RGB in PNG, PPM or TIFF)
+    are refused as long as they are not loaded yet; afterwards nothing tells them apart.
     """
     if isinstance(image, np.ndarray):
-        return _checked(image)
-    mode = getattr(image, "mode", None)
-    if mode is None or not hasattr(image, "convert"):
-        raise InputError(f"image must be a uint8 array or a PIL image, got {type(image).__name__}")
-    if 0 in image.size:
+        if isinstance(image, np.ma.MaskedArray):
+            raise InputError("image array is masked, and masks are not coded")
+        if image.dtype != np.uint8:
+            raise InputError(f"image array must be uint8, got {image.dtype}")
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"image array must have shape (height, width, 3), got {image.shape}")
+        height, width = image.shape[:2]
+    else:
+        mode = getattr(image, "mode", None)
+        if mode is None or not hasattr(image, "convert"):
+            raise InputError(f"image must be a uint8 array or a PIL image, got {type(image).__name__}")
+        what = f"{mode} with transparency" if "transparency" in image.info else mode
+        if what not in _PLAIN_MODES:
+            raise InputError(f"no rule for images of mode {what}: convert to RGB first")
+        if _is_deep(image):
+            raise InputError("no rule for images of 16 bits a channel: reduce to 8 bits first")
+        width, height = image.size
+    if 0 in (height, width):
         raise InputError("image has no pixels")
-    if mode not in _PLAIN_MODES or "transparency" in getattr(image, "info", {}):
-        what = mode if mode not in _PLAIN_MODES else f"{mode} with transparency"
-        raise InputError(f"no rule for images of mode {what}: convert to RGB first")
+    return height, width
+
+
+def _is_deep(image: Any) -> bool:
+    """Does a PIL image still to be decoded hold more than 8 bits a sample, which Pillow would drop?"""
+    for codec, _, _, args in getattr(image, "tile", ()):
+        values = args if isinstance(args, tuple) else (args,)
+        if any(isinstance(v, str) and ";16" in v for v in values):
+            return True
+        if codec.startswith("ppm") and any(isinstance(v, int) and v > 255 for v in values):
+            return True
+    return False
+
+
+def to_rgb(image: Any) -> np.ndarray:
+    """uint8 [H, W, 3] of an array or a PIL image; raises InputError as `size_of` does, and for a PIL
+    image whose file turns out to be damaged."""
+    size_of(image)
+    if isinstance(image, np.ndarray):
+        return image
     try:
         return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow decodes files here
-        raise InputError(f"damaged image: {error}") from None
-
-
-def _checked(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8:
-        raise InputError(f"image array must be uint8, got {image.dtype}")
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"image array must have shape (height, width, 3), got {image.shape}")
-    if 0 in image.shape:
-        raise InputError("image has no pixels")
-    return image
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow decodes files here, and its readers raise almost anything
+        raise InputError(f"damaged image: {error or type(error).__name__}") from None
 
 
 def to_tensor(rgb: np.ndarray, stride: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import rdc_native
 from rdc_native import Tables
 from runtime.bundle import HYPER_LIMIT, LATENT_STRIDE, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
 from runtime.container import Buffer, ChunkType, Stream, join_latents, split_latents
-from runtime.errors import CorruptError, UnsupportedError
+from runtime.errors import CorruptError
 
 
 @dataclass
@@ -87,8 +87,8 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     return chunks
 
 
-def read(stream: Stream, bundle: Bundle, layers: int | None) -> Symbols:
-    """Symbols of a stream, at most `layers` auxiliary slices of it (None: all that are usable).
+def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
+    """Symbols of a stream, at most `layers` auxiliary slices of it (no more than the model has).
 
     Raises TruncatedError or CorruptError for primary data; auxiliary damage ends up in `problem`.
     """
@@ -99,13 +99,9 @@ def read(stream: Stream, bundle: Bundle, layers: int | None) -> Symbols:
     symbols = Symbols(z1, y1)
     auxiliary = stream.auxiliary(layers)
     symbols.problem = auxiliary.problem
-    if not auxiliary.slices or auxiliary.hyper is None:
+    if not auxiliary.slices or auxiliary.hyper is None or bundle.auxiliary is None:
         return symbols
-    if bundle.auxiliary is None:
-        raise UnsupportedError("the stream has auxiliary data, the model has no auxiliary branch")
     branch = bundle.auxiliary
-    if len(auxiliary.slices) > branch.slices:
-        raise CorruptError(f"{len(auxiliary.slices)} auxiliary slices, the model has {branch.slices}")
     try:
         z2 = _read_hyper(auxiliary.hyper, branch, height, width, "auxiliary z")
     except CorruptError as error:

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from skimage import data
 
 from runtime import Codec
 from runtime.bundle import DEFAULT
+
+settings.register_profile("patient", deadline=None)  # machines under load, timings are not what is tested
+settings.load_profile("patient")
 
 DATA = Path(__file__).parent / "data"
 TINY = DATA / "tiny"

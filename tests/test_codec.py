@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import struct
 import subprocess
 import sys
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -57,7 +61,7 @@ def test_beta_one_is_the_base_picture_and_smaller_beta_is_nearer_to_the_original
     stream = shipped.encode(photo, 60)
     base = shipped.encode(photo, 60, layers="base")
     assert len(base) < len(stream)
-    np.testing.assert_array_equal(shipped.decode(stream, beta=1), shipped.decode(base))
+    np.testing.assert_array_equal(shipped.decode(stream, beta=1), shipped.decode(stream, layers=0))
     fidelity = [psnr(photo, shipped.decode(stream, beta=b)) for b in (1, 0.5, 0)]
     assert fidelity == sorted(fidelity) and fidelity[2] > fidelity[0] + 1
 
@@ -104,7 +108,7 @@ def test_fixed_costs_are_small(tiny: Codec) -> None:
     for layers, most in (("base", 64), ("all", 160)):
         stream = tiny.encode(flat, 0, layers=layers)
         coded = sum(c["length"] for c in tiny.info(stream)["chunks"])
-        assert len(stream) - coded <= 52 if layers == "base" else 120
+        assert len(stream) - coded <= (52 if layers == "base" else 120)
         assert len(stream) <= most
 
 
@@ -118,6 +122,43 @@ def test_pil_images_with_a_rule_are_taken(tiny: Codec, photo: np.ndarray, mode: 
 def test_pil_images_without_a_rule_are_refused(tiny: Codec, mode: str) -> None:
     with pytest.raises(InputError, match="no rule for images of mode"):
         tiny.encode(Image.new(mode, (8, 8)))
+
+
+def test_16_bit_files_that_pillow_would_cut_to_8_bits_are_refused(tiny: Codec, tmp_path) -> None:
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + bytes(range(12)) for _ in range(2)))
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    ppm = b"P6\n2 2\n65535\n" + bytes(24)
+    for data in (png, ppm):
+        image = Image.open(io.BytesIO(data))
+        assert image.mode == "RGB"
+        with pytest.raises(InputError, match="16 bits"):
+            tiny.encode(image)
+
+
+def test_pil_images_are_not_decoded_before_their_size_is_checked(photo: np.ndarray) -> None:
+    codec = Codec(TINY)
+    codec.max_pixels = 100
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG")
+    image = Image.open(file)
+    with pytest.raises(LimitError):
+        codec.encode(image)
+    assert image.tile, "the file was decoded"
+
+
+def test_a_closed_or_damaged_image_is_bad_input(tiny: Codec, photo: np.ndarray, tmp_path) -> None:
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as closed:
+        pass
+    data = (tmp_path / "a.png").read_bytes()
+    for image in (closed, Image.open(io.BytesIO(data[:1000]))):
+        with pytest.raises(InputError, match="damaged"):
+            tiny.encode(image)
 
 
 def test_a_palette_with_transparency_is_refused(tiny: Codec) -> None:
@@ -145,22 +186,31 @@ def test_what_is_not_an_image_is_refused(tiny: Codec, image: object) -> None:
         tiny.encode(image)
 
 
-@pytest.mark.parametrize("quality", [float("nan"), float("inf"), -0.1, 100.1, "high", None])
+@pytest.mark.parametrize("quality", [float("nan"), float("inf"), -0.1, 100.1, 10**400, "high", None])
 def test_quality_must_be_0_to_100(tiny: Codec, photo: np.ndarray, quality: object) -> None:
     with pytest.raises(InputError, match="quality"):
         tiny.encode(photo, quality)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("beta", [float("nan"), -0.01, 1.01, "half", None])
+@pytest.mark.parametrize("beta", [float("nan"), -0.01, 1.01, 10**400, "half", None])
 def test_beta_must_be_0_to_1(tiny: Codec, photo: np.ndarray, beta: object) -> None:
     with pytest.raises(InputError, match="beta"):
         tiny.decode(tiny.encode(photo), beta=beta)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("layers", ["some", -1, 1.5, True])
+@pytest.mark.parametrize("layers", ["some", -1, 1.5, True, np.array([1, 2])])
 def test_layers_must_be_a_name_or_a_count(tiny: Codec, photo: np.ndarray, layers: object) -> None:
     with pytest.raises(InputError, match="layers"):
         tiny.encode(photo, layers=layers)  # type: ignore[arg-type]
+
+
+def test_more_slices_than_the_model_has_cannot_be_sent_but_may_be_allowed(
+    tiny: Codec, photo: np.ndarray
+) -> None:
+    with pytest.raises(InputError, match="4 auxiliary slices"):
+        tiny.encode(photo, layers=5)
+    stream = tiny.encode(photo)
+    np.testing.assert_array_equal(tiny.decode(stream, layers=5), tiny.decode(stream))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n" + bytes(100), "text", 5, None])
@@ -187,7 +237,7 @@ def test_a_stream_of_another_model_is_named_as_such(tiny: Codec, shipped: Codec,
 def test_large_pictures_are_refused_before_anything_is_allocated(photo: np.ndarray) -> None:
     codec = Codec(TINY)
     stream = codec.encode(photo)
-    codec.max_pixels = photo[..., 0].size - 1
+    codec.max_pixels = 5 * 8 * 64 * 64 - 1  # 300 x 451, padded to multiples of 64
     with pytest.raises(LimitError):
         codec.encode(photo)
     with pytest.raises(LimitError):
@@ -213,12 +263,49 @@ def test_a_missing_or_damaged_bundle_is_named(tmp_path, photo: np.ndarray) -> No
         Codec(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {}},
+        {"files": []},
+        {"graphs": {}},
+        {"graphs": []},
+        {"quality_map": {"quality": [], "base_quality": [], "aux_quality": []}},
+        {"quality_map": {"quality": [0, 100], "base_quality": [0, 200], "aux_quality": [0, 100]}},
+        {"quality_map": {"quality": [0, 100], "base_quality": [50, 20], "aux_quality": [0, 100]}},
+        {"parse_id": "00"},
+        {"parsing": None},
+    ],
+)
+def test_a_manifest_that_does_not_hold_together_is_refused(tmp_path, change: dict) -> None:
+    for name in TINY.iterdir():
+        (tmp_path / name.name).write_bytes(name.read_bytes())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(CorruptError, match="damaged bundle"):
+        Codec(tmp_path)
+
+
+def test_a_relative_model_path_outlives_a_change_of_folder(photo: np.ndarray, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(TINY.parent)
+    codec = Codec("tiny")
+    os.chdir(tmp_path)
+    assert codec.decode(codec.encode(photo)).shape == photo.shape
+
+
+@pytest.mark.parametrize("model", [5, b"tiny", 1.5])
+def test_model_must_be_a_path(model: object) -> None:
+    with pytest.raises(InputError, match="model"):
+        Codec(model)  # type: ignore[arg-type]
+
+
 def test_backends_are_asked_for_by_name_and_never_replaced_silently() -> None:
     assert "CPUExecutionProvider" in Codec(TINY).backend
     with pytest.raises(BackendError, match="quantum"):
         Codec(TINY, backend="quantum")
-    with pytest.raises(InputError, match="threads"):
-        Codec(TINY, threads=0)
+    for threads in (0, -1, 1.5, True, 2**40):
+        with pytest.raises(InputError, match="threads"):
+            Codec(TINY, threads=threads)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="session_options"):
         Codec(TINY, session_options={"threads": 1})
     with pytest.raises(InputError, match="session_options"):

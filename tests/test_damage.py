@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import resource
+import dataclasses
+import subprocess
+import sys
 import time
 import warnings
 
 import numpy as np
 import pytest
+from conftest import TINY
 
 from runtime import Codec
 from runtime.errors import CodecError, CorruptError, DamagedAuxiliaryWarning, TruncatedError
@@ -57,10 +60,9 @@ def test_every_cut_before_that_is_a_truncated_stream(tiny: Codec, stream: bytes)
 
 
 def test_a_flipped_bit_anywhere_is_noticed(tiny: Codec, stream: bytes) -> None:
-    """One bit at every byte position. Memory stays bounded: no length is believed before its CRC is checked."""
+    """One bit at every byte position."""
     chunks = tiny.info(stream)["chunks"]
     primary_end = chunks[1]["offset"] + chunks[1]["length"]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for position in range(len(stream)):
         damaged = bytearray(stream)
         damaged[position] ^= 1 << (position % 8)
@@ -69,8 +71,73 @@ def test_a_flipped_bit_anywhere_is_noticed(tiny: Codec, stream: bytes) -> None:
             assert picture is None
         else:
             assert picture is not None and warned
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 200_000, f"memory grew by {grown} kB"
+
+
+HOSTILE = """
+import resource, sys, time
+from runtime import Codec, container
+from runtime.errors import CodecError
+
+codec = Codec(sys.argv[1], threads=1)
+good = container.read(open(sys.argv[2], "rb").read(), max_pixels=1 << 30)
+codec.decode(container.write(good.header, [(c.type, c.payload) for c in good.chunks]))
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for width, height in [(1 << 24, 1), (1, 1 << 24), (1 << 20, 1), (1 << 14, 1 << 14), (4096, 4096)]:
+    header = container.Header(width, height, 0.0, 0.0, 0.0, good.header.parse_id, good.header.picture_id)
+    data = container.write(header, [(c.type, c.payload) for c in good.chunks])
+    codec.max_pixels = 1 << 22
+    start = time.perf_counter()
+    try:
+        codec.decode(data)
+        print("decoded", width, height)
+    except CodecError as error:
+        assert time.perf_counter() - start < 1
+        print(type(error).__name__)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory)
+"""
+
+
+def test_sizes_in_a_valid_header_are_not_believed_beyond_the_limit(stream: bytes, tmp_path) -> None:
+    """Every CRC is right, only the picture claims to be huge (with its padding: 2^24 x 1 is a gigapixel)."""
+    (tmp_path / "good.rdc").write_bytes(stream)
+    command = [sys.executable, "-c", HOSTILE, str(TINY), str(tmp_path / "good.rdc")]
+    *results, grown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert results == ["LimitError"] * 5
+    kilobytes = int(grown) / (1024 if sys.platform == "darwin" else 1)
+    assert kilobytes < 20_000, f"memory grew by {kilobytes} kB"
+
+
+def test_a_size_within_the_limit_that_the_data_does_not_fill_is_corrupt(tiny: Codec, stream: bytes) -> None:
+    from runtime import container
+
+    parsed = container.read(stream, max_pixels=1 << 30)
+    for width, height in ((1, 1), (64, 64), (1024, 1024)):
+        header = dataclasses.replace(parsed.header, width=width, height=height)
+        data = container.write(header, [(c.type, c.payload) for c in parsed.chunks])  # type: ignore[misc]
+        with pytest.raises(CorruptError):
+            tiny.decode(data)
+
+
+def test_more_slices_than_the_model_has_are_not_an_error(tiny: Codec, stream: bytes) -> None:
+    from runtime import container
+
+    parsed = container.read(stream, max_pixels=1 << 30)
+    chunks = [(c.type, c.payload) for c in parsed.chunks]
+    data = container.write(parsed.header, [*chunks, chunks[-1]])  # type: ignore[list-item]
+    np.testing.assert_array_equal(tiny.decode(data), tiny.decode(stream))
+    assert tiny.symbols(data).keys() == tiny.symbols(stream).keys()
+
+
+def test_every_damaged_stream_is_reported_not_only_the_first(stream: bytes, tmp_path) -> None:
+    """In a process of its own, because pytest sets warning filters."""
+    (tmp_path / "cut.rdc").write_bytes(stream[:-1])
+    script = (
+        "import sys; from runtime import Codec; codec = Codec(sys.argv[1]); data = open(sys.argv[2], 'rb').read()\n"
+        "for _ in range(3): codec.decode(data)"
+    )
+    command = [sys.executable, "-c", script, str(TINY), str(tmp_path / "cut.rdc")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert told.count("DamagedAuxiliaryWarning") == 3
 
 
 def test_damage_costs_its_slice_and_those_after_it(tiny: Codec, stream: bytes) -> None:

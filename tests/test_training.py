@@ -63,7 +63,8 @@ def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
     stage1.main([*options(folder, one, cache), "--levels", "3", "--branch", *SMALL])
     first = checkpoint.read_info(one / "model.safetensors")
     assert first["steps"] > 0
-    stage1.main([*options(folder, one, cache), "--levels", "3", "--minutes", "0.08", "--branch", *SMALL])
+    more = str(first["seconds"] / 60 + 0.05)
+    stage1.main([*options(folder, one, cache), "--levels", "3", "--minutes", more, "--branch", *SMALL])
     assert checkpoint.read_info(one / "model.safetensors")["steps"] > first["steps"]
     log = (one / "log.csv").read_text()
     assert "validation-0,base_psnr" in log and "base_real_bpp" in log

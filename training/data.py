@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+SMALLEST = 64  # a photo must hold one hyper-latent
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -29,21 +30,23 @@ def list_images(folder: str | Path) -> list[Path]:
 class PhotoCache:
     """All photos of a folder as one uint8 memory map, decoded on first use.
 
-    Photos smaller than `minimum` on a side are left out. Validation photos are those whose file name
-    hashes lowest, so adding photos moves few between the two sets.
+    Validation photos are those whose file name hashes lowest, so adding photos moves few between the two
+    sets, and `minimum`, the shortest side of a photo that training uses, moves none.
     """
 
     def __init__(self, folder: str | Path, cache: str | Path, minimum: int, validation: int = 16) -> None:
         paths = list_images(folder)
-        key = hashlib.sha256("\n".join(f"{p.name}:{p.stat().st_size}" for p in paths).encode()).hexdigest()
+        described = (f"{p.relative_to(folder)}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in paths)
+        key = hashlib.sha256("\n".join(described).encode()).hexdigest()
         stem = Path(cache) / f"photos-{key[:16]}"
         if not stem.with_suffix(".json").exists():
             self._decode(paths, stem)
         entries = json.loads(stem.with_suffix(".json").read_text())
         self.pixels = np.memmap(stem.with_suffix(".u8"), np.uint8, "r")
-        entries = [e for e in entries if min(e["height"], e["width"]) >= minimum]
+        entries = [e for e in entries if min(e["height"], e["width"]) >= SMALLEST]
         entries.sort(key=lambda e: hashlib.sha256(e["name"].encode()).digest())
-        self.validation, self.training = entries[:validation], entries[validation:]
+        self.validation = entries[:validation]
+        self.training = [e for e in entries[validation:] if min(e["height"], e["width"]) >= minimum]
         if not self.training:
             raise ValueError(f"{folder} has no photo of at least {minimum} pixels a side left to train on")
 
@@ -51,7 +54,7 @@ class PhotoCache:
     def _decode(paths: list[Path], stem: Path) -> None:
         stem.parent.mkdir(parents=True, exist_ok=True)
         entries, offset = [], 0
-        partial = stem.with_suffix(".partial")
+        partial = stem.with_suffix(f".{os.getpid()}.partial")  # two trainers may start at once
         with open(partial, "wb") as file:
             for path in tqdm(paths, desc="decoding photos", unit="photo"):
                 with Image.open(path) as image:
@@ -62,7 +65,8 @@ class PhotoCache:
                 )
                 offset += pixels.size
         os.replace(partial, stem.with_suffix(".u8"))
-        stem.with_suffix(".json").write_text(json.dumps(entries))
+        partial.write_text(json.dumps(entries))
+        os.replace(partial, stem.with_suffix(".json"))
 
     def photo(self, entry: dict) -> np.ndarray:
         """uint8 [H, W, 3], a view of the map."""
@@ -84,7 +88,7 @@ class Crops:
         area = np.array([e["height"] * e["width"] for e in cache.training], np.float64)
         weights = np.minimum(area, 8 * size * size)
         self.weights = weights / weights.sum()
-        self.ready: queue.Queue[torch.Tensor] = queue.Queue(4)
+        self.ready: queue.Queue[torch.Tensor | Exception] = queue.Queue(4)
         threading.Thread(target=self._fill, daemon=True).start()
 
     def _crop(self) -> np.ndarray:
@@ -105,9 +109,15 @@ class Crops:
         return crop.transpose(2, 0, 1)
 
     def _fill(self) -> None:
-        while True:
-            self.ready.put(torch.from_numpy(np.stack([self._crop() for _ in range(self.batch)])))
+        try:
+            while True:
+                self.ready.put(torch.from_numpy(np.stack([self._crop() for _ in range(self.batch)])))
+        except Exception as error:
+            self.ready.put(error)  # raised where the batch is waited for
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         while True:
-            yield self.ready.get()
+            batch = self.ready.get()
+            if isinstance(batch, Exception):
+                raise RuntimeError("cannot read training photos") from batch
+            yield batch

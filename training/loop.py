@@ -97,7 +97,6 @@ class Trainer:
     def __init__(
         self, args: argparse.Namespace, model: RateDistortionCognition, parameters: list[torch.nn.Parameter]
     ) -> None:
-        torch.manual_seed(args.seed)
         if args.threads:
             torch.set_num_threads(args.threads)
         if args.crop % 64:
@@ -110,6 +109,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         self.progress = Progress()
         self._resume()
+        torch.manual_seed(args.seed + self.progress.steps)  # a resumed run must not repeat its noise
         self.cache = PhotoCache(args.data, args.cache, args.crop)
         self.crops = Crops(self.cache, args.crop, args.batch, args.seed + self.progress.steps)
 
@@ -167,17 +167,17 @@ class Trainer:
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
             if torch.isfinite(norm):
                 self.optimizer.step()
+                count += 1
+                for name, value in figures.items():
+                    sums[name] = sums.get(name, 0.0) + value
             else:
                 skipped += 1
-            for name, value in figures.items():
-                sums[name] = sums.get(name, 0.0) + value
-            count += 1
             now = time.monotonic()
             self.progress.steps += 1
             self.progress.seconds += now - last
             bar.update(int(self.progress.seconds) - bar.n)
             last = now
-            if self.progress.steps % 200 == 0:
+            if self.progress.steps % 200 == 0 and count:
                 row = {name: value / count for name, value in sums.items()}
                 row |= {"lr": self._rate(), "skipped": skipped, "seconds": self.progress.seconds}
                 self._log(writer, "train", row)

@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     parser.add_argument("--backbone", help="ONNX classifier for the cognition loss (inputs scaled to -1..1)")
     parser.add_argument("--cognition", type=float, default=1.0, help="weight of the cognition loss, in bpp")
+    parser.add_argument("--cognition-crops", type=int, default=4, help="images of a batch that it looks at")
     parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
@@ -57,9 +58,13 @@ def main(argv: list[str] | None = None) -> None:
             "outside": float(outside.detach().mean()),
         }
         if cognition is not None:
-            contrastive, distance = cognition(unfold(out.image), unfold(folded))
-            share = (weight / config.primary_lambda[1]).sqrt()
-            loss = loss + args.cognition * share * (contrastive + distance)
+            seen = args.cognition_crops
+            contrastive, distance = cognition(unfold(out.image[:seen]), unfold(folded[:seen]))
+            share = (weight[:seen] / config.primary_lambda[1]).sqrt()
+            term = args.cognition * share * (contrastive + distance)
+            loss = (
+                loss + term.mean()
+            )  # over the images it saw, so that its weight does not depend on how many
             figures |= {
                 "contrastive": float(contrastive.detach().mean()),
                 "distance": float(distance.detach().mean()),

@@ -18,7 +18,7 @@ class Backend(Protocol):
     name: str
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Outputs of a graph, in the order of the manifest. Raises BackendError, MemoryError."""
+        """Outputs of a graph, in the order of the manifest. Raises BackendError, LimitError."""
         ...
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import onnxruntime as ort
 
 from runtime.bundle import Bundle
-from runtime.errors import BackendError, InputError
+from runtime.errors import BackendError, InputError, LimitError
+
+LARGE_BYTES = 8 << 20  # of inputs: about 2.7 megapixels to encode, 4 to decode
 
 
 class OnnxRuntimeBackend:
@@ -46,9 +48,14 @@ class OnnxRuntimeBackend:
 
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         session = self._session(graph)
+        options = None
+        if sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES:
+            # The arena would keep the memory of one large picture for as long as the codec lives.
+            options = ort.RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            return session.run(None, inputs)
+            return session.run(None, inputs, options)
         except Exception as error:
             if "alloc" in str(error).lower():
-                raise MemoryError(f"ONNX Runtime: not enough memory to run {graph}") from error
+                raise LimitError(f"not enough memory to run {graph}") from error
             raise BackendError(f"ONNX Runtime failed in {graph}: {error}") from error
