@@ -70,9 +70,9 @@ class AuxiliaryGraph(_BranchGraph):
     def encode(self, folded: Tensor, level: Tensor, base: Decoded) -> tuple[Tensor, Tensor]:
         """z (float) and symbols (int32)."""
         b = self.branch
-        y = b.analysis(torch.cat([folded, base.image], 1))
+        y = b.refinement(folded, base)
         z = self.hyper_analysis(y, level)
-        features, _ = b.features(z, base)
+        features = b.features(z, base)
         decoded: list[Tensor] = []
         symbols: list[Tensor] = []
         for s, part in enumerate(y.chunk(b.config.slices, 1)):

@@ -134,7 +134,14 @@ class PrimaryBranch(_Branch):
 
 
 class AuxiliaryBranch(_Branch):
-    """Codes the residual that turns x1 into a faithful picture, in slices that may be missing from the end."""
+    """Codes the residual r that turns x1 into a faithful picture, in slices that may be missing from the end.
+
+    Its first latent channels are coded as refinements of the primary's decoded latent (a skip before the
+    gain, undone after the inverse gain), further ones hold what the primary's have no room for. Its
+    synthesis makes the picture x2, of which r = x2 - x1. Started from the primary's transforms
+    (`start_from`), r is exactly zero when every symbol is, and symbols help from the first step; started
+    at random, training ends in r = 0 with nothing sent (docs/training.md).
+    """
 
     def __init__(self, config: BranchConfig, lambdas: Tensor, primary: BranchConfig) -> None:
         # The integer network also sees the primary hyper-latents: decoded integers, so parsing stays exact.
@@ -143,7 +150,7 @@ class AuxiliaryBranch(_Branch):
         self.primary_scale = 1.0 / primary.latent_scale
         self.condition = conv1x1(primary.latent, c)
         self.analysis = Analysis(config, 2 * IMAGE_CHANNELS)
-        self.synthesis = Synthesis(config, extra=c, image=True)
+        self.synthesis = Synthesis(config, extra=primary.latent, image=True)
         self.mean = SliceMean(config, c)
 
     def forward(
@@ -154,15 +161,14 @@ class AuxiliaryBranch(_Branch):
         received: how many slices the decoder has (int or int [N]); the others decode as symbol 0
         with their predicted mean and cost nothing. Bits: [N, slices + 1], zero for missing slices.
         """
-        config, image1 = self.config, primary.image.detach()
+        config = self.config
         if received is None:
             received = config.slices
         received = torch.as_tensor(received, device=folded.device).expand(folded.shape[0])
-        y = self.analysis(torch.cat([folded, image1], 1))
-        gained = self.gain.gain(y, level)
+        gained = self.gain.gain(self.refinement(folded, primary), level)
         z, z_bits = self._hyper(gained)
         indexes = self.scale_network(torch.cat([z, primary.z.detach()], 1))
-        features, condition = self.features(z, primary)
+        features = self.features(z, primary)
         decoded: list[Tensor] = []
         symbols, bits = [], [z_bits]
         for s, (part, index) in enumerate(
@@ -175,14 +181,55 @@ class AuxiliaryBranch(_Branch):
             symbols.append(r)
             bits.append(self.gaussian_rate(noisy, index).sum((1, 2, 3)) * present)
             decoded.append(r + mean)
-        latent = self.gain.inverse(torch.cat(decoded, 1), level)
-        image = self.synthesis(latent, condition, image1)
-        return BranchOutput(image, latent, z, torch.stack(bits, 1), torch.cat(symbols, 1), indexes)
+        out = self.reconstruct(torch.cat(decoded, 1), level, z, primary)
+        return BranchOutput(out.image, out.latent, z, torch.stack(bits, 1), torch.cat(symbols, 1), indexes)
 
-    def features(self, z: Tensor, primary: Decoded) -> tuple[Tensor, Tensor]:
-        """What every slice's mean is predicted from, and the part of it that the synthesis sees too."""
+    def start_from(self, primary: PrimaryBranch) -> None:
+        """Copy the primary's transforms. What they did not have starts silent: conditions, predicted means,
+        the synthesis of further latent channels. Raises ValueError where the branches differ in width or depth.
+        """
+        pairs = ((self.analysis, primary.analysis), (self.synthesis, primary.synthesis))
+        wider = {"stem.weight", "head.weight", "head.bias"}  # more inputs or outputs than the primary's
+        with torch.no_grad():
+            for mine, theirs in pairs:
+                own = mine.state_dict()
+                for name, tensor in theirs.state_dict().items():
+                    if own[name].shape != tensor.shape and name not in wider:
+                        raise ValueError(
+                            f"{name}: {tuple(tensor.shape)} does not fit {tuple(own[name].shape)}"
+                        )
+                    own[name].mul_(0.1)
+                    own[name][tuple(slice(n) for n in tensor.shape)] = tensor
+            # Learned gains and inverse gains are not reciprocal: the decoded latent is y times their product.
+            product = (primary.gain.log_gain + primary.gain.log_inverse)[-1].exp()
+            shared = len(product)
+            for parameter in self.analysis.head.parameters():
+                parameter[:shared] *= product.reshape(-1, *[1] * (parameter.ndim - 1))
+            self.analysis.stem.weight[:, IMAGE_CHANNELS:] = 0
+            self.synthesis.stem.weight[:, shared:] = 0
+            assert self.synthesis.image is not None
+            for silent in (self.synthesis.image, *self.mean.heads):
+                for parameter in silent.parameters():
+                    parameter.zero_()
+
+    def refinement(self, folded: Tensor, primary: Decoded) -> Tensor:
+        """What is coded, [N, latent, H/16, W/16]: this branch's latent, minus the primary's decoded one in
+        the channels that both have."""
+        y, latent1 = self.analysis(torch.cat([folded, primary.image.detach()], 1)), primary.latent.detach()
+        shared = latent1.shape[1]
+        return torch.cat([y[:, :shared] - latent1, y[:, shared:]], 1)
+
+    def features(self, z: Tensor, primary: Decoded) -> Tensor:
+        """What every slice's mean is predicted from."""
         condition = self.condition(primary.latent.detach() * self.primary_scale)
-        return torch.cat([self.hyper_synthesis(z), condition], 1), condition
+        return torch.cat([self.hyper_synthesis(z), condition], 1)
+
+    def reconstruct(self, decoded: Tensor, level: Tensor, z: Tensor, primary: Decoded) -> Decoded:
+        """Decoded refinement (still gained) -> latent and residual."""
+        latent1, image1 = primary.latent.detach(), primary.image.detach()
+        refinement, shared = self.gain.inverse(decoded, level), latent1.shape[1]
+        latent = torch.cat([refinement[:, :shared] + latent1, refinement[:, shared:]], 1)
+        return Decoded(self.synthesis(latent, latent1 * self.primary_scale, image1) - image1, latent, z)
 
     def decode(
         self,
@@ -195,14 +242,13 @@ class AuxiliaryBranch(_Branch):
     ) -> Decoded:
         """z, symbols: integers (any type); level: [N]; received: how many slices arrived, integer [N]."""
         z = z.float()
-        features, condition = self.features(z, primary)
+        features = self.features(z, primary)
         decoded: list[Tensor] = []
         for s, part in enumerate(symbols.chunk(self.config.slices, 1)):
             present = (received > s).to(part.dtype)[:, None, None, None]
             mean = self.mean(s, features, decoded)
             decoded.append(dequantize(part * present, mean, torch.zeros_like(mean), -1))
-        latent = self.gain.inverse(torch.cat(decoded, 1), level)
-        return Decoded(self.synthesis(latent, condition, primary.image), latent, z)
+        return self.reconstruct(torch.cat(decoded, 1), level, z, primary)
 
 
 class RateDistortionCognition(nn.Module):

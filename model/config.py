@@ -51,7 +51,7 @@ class ModelConfig:
 
     primary: BranchConfig = dataclasses.field(default_factory=BranchConfig)
     auxiliary: BranchConfig | None = dataclasses.field(
-        default_factory=lambda: BranchConfig(slices=4, context_blocks=1)
+        default_factory=lambda: BranchConfig(latent=256, slices=4, context_blocks=1)
     )
     levels: int = 8
     primary_lambda: tuple[float, float] = (0.0004, 0.04)
@@ -62,6 +62,8 @@ class ModelConfig:
             raise ValueError(f"levels={self.levels} must be at least 2")
         if self.primary.slices != 1:
             raise ValueError("the primary branch is all or nothing: slices must be 1")
+        if self.auxiliary is not None and self.auxiliary.latent < self.primary.latent:
+            raise ValueError("the auxiliary latent refines the primary's and needs at least its channels")
         for name in ("primary_lambda", "auxiliary_lambda"):
             low, high = getattr(self, name)
             if not (0 < low < high and math.isfinite(high)):

@@ -175,6 +175,34 @@ def test_received_slices_do_not_depend_on_later_ones(trained: RateDistortionCogn
     assert torch.equal(cut.bits[:, 1 + received :], torch.zeros_like(cut.bits[:, 1 + received :]))
 
 
+def test_an_auxiliary_branch_that_starts_from_the_primary_changes_nothing_until_symbols_arrive() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": 16, "slices": 4})), levels=4
+    )
+    model = RateDistortionCognition(config).eval()
+    assert model.auxiliary is not None
+    model.auxiliary.start_from(model.primary)
+    level = torch.tensor([3.0, 3.0])
+    with torch.no_grad():
+        base = model.primary(image(), level)
+        silent = model.auxiliary(image(), level, base, 0)
+        full = model.auxiliary(image(), level, base)
+    assert torch.allclose(silent.image, torch.zeros_like(silent.image), atol=1e-6)
+    assert torch.equal(silent.latent[:, :8], base.latent)
+    assert full.symbols.abs().sum() > 0 and full.image.abs().max() > 1e-3
+    wider = RateDistortionCognition(
+        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"channels": 16})))
+    )
+    with pytest.raises(ValueError, match="does not fit"):
+        wider.auxiliary.start_from(wider.primary)
+
+
+def test_the_auxiliary_latent_has_at_least_the_primary_channels() -> None:
+    with pytest.raises(ValueError, match="at least"):
+        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": 4})))
+
+
 def test_every_parameter_learns() -> None:
     model = small_model().train()
     x, level = image(64, 64), torch.tensor([1.5, 3.0])

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decay", type=float, default=0.3, help="final share of the budget with cosine decay"
     )
+    parser.add_argument("--warmup", type=int, default=100, help="steps of linear warm-up")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -52,7 +53,7 @@ def branch_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def branch_config(settings: list[str], **defaults: int) -> BranchConfig:
+def branch_config(settings: list[str], **defaults: float) -> BranchConfig:
     """`["channels=96", "blocks=3"]` over the defaults; raises SystemExit naming a bad setting."""
     types = {f.name: float if f.name == "latent_scale" else int for f in dataclasses.fields(BranchConfig)}
     values: dict[str, Any] = dict(defaults)
@@ -89,13 +90,17 @@ class Progress:
 class Trainer:
     """Runs `step` (batch of folded images -> loss, figures) until the time budget is spent.
 
-    Adam; constant rate, then a cosine to zero over the last part; gradient norm clipped to 1. A step
+    Adam; linear warm-up, constant rate, then a cosine to zero over the last part; gradient norm clipped
+    to 1. `groups`: parameters and the factor of the rate that they learn with. A step
     whose loss or gradient is not finite is skipped and counted. The state is saved every two minutes,
     so a killed run resumes where it was.
     """
 
     def __init__(
-        self, args: argparse.Namespace, model: RateDistortionCognition, parameters: list[torch.nn.Parameter]
+        self,
+        args: argparse.Namespace,
+        model: RateDistortionCognition,
+        groups: list[tuple[Iterable[torch.nn.Parameter], float]],
     ) -> None:
         if args.threads:
             torch.set_num_threads(args.threads)
@@ -103,8 +108,9 @@ class Trainer:
             raise SystemExit(f"--crop {args.crop} is not a multiple of 64")
         self.args, self.device = args, torch.device(args.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
-        self.parameters = parameters
-        self.optimizer = torch.optim.Adam(parameters, lr=args.lr)
+        described = [{"params": list(parameters), "factor": factor} for parameters, factor in groups]
+        self.optimizer = torch.optim.Adam(described, lr=args.lr)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.out = Path(args.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.progress = Progress()
@@ -135,10 +141,11 @@ class Trainer:
         checkpoint.save(self.out / "model.safetensors", self.model, info)
 
     def _rate(self) -> float:
+        warm = min(1.0, (self.progress.steps + 1) / self.args.warmup)
         done = min(1.0, self.progress.seconds / (60 * self.args.minutes))
         start = 1 - self.args.decay
         if done < start:
-            return self.args.lr
+            return self.args.lr * warm
         return (
             self.args.lr
             * 0.5
@@ -157,7 +164,7 @@ class Trainer:
             if self.progress.seconds >= budget:
                 break
             for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
+                group["lr"] = self._rate() * group["factor"]
             self.model.train()
             folded = fold(batch.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
             config = dataclasses.replace(config, primary_lambda=tuple(args.lambdas))
         model = RateDistortionCognition(config)
     config = model.config
-    trainer = Trainer(args, model, list(model.primary.parameters()))
+    trainer = Trainer(args, model, [(model.primary.parameters(), 1.0)])
     cognition = CognitionLoss(OnnxBackbone(args.backbone)).to(trainer.device) if args.backbone else None
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:

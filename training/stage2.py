@@ -14,19 +14,26 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from model import BranchConfig, RateDistortionCognition, checkpoint
+from model import RateDistortionCognition, checkpoint
 from training.loop import Trainer, add_options, branch_config, branch_option, lambdas_at, levels_for
 from training.losses import mse, pixels_of, psnr
 
 
-def build(primary: str, auxiliary: BranchConfig, lambdas: list[float] | None) -> RateDistortionCognition:
-    """A two-branch model whose primary branch is the checkpoint's, the auxiliary one fresh."""
+def build(primary: str, settings: list[str], lambdas: list[float] | None) -> RateDistortionCognition:
+    """A two-branch model: the checkpoint's primary branch, an auxiliary one that starts from its transforms."""
     trained = checkpoint.load(primary)
-    config = dataclasses.replace(trained.config, auxiliary=auxiliary)
+    start = dataclasses.asdict(trained.config.primary) | {"slices": 4, "context_blocks": 1}
+    start["latent"] = 2 * trained.config.primary.latent
+    config = dataclasses.replace(trained.config, auxiliary=branch_config(settings, **start))
     if lambdas:
         config = dataclasses.replace(config, auxiliary_lambda=(lambdas[0], lambdas[1]))
     model = RateDistortionCognition(config)
     model.primary.load_state_dict(trained.primary.state_dict())
+    assert model.auxiliary is not None
+    try:
+        model.auxiliary.start_from(model.primary)
+    except ValueError as error:
+        raise SystemExit(f"--branch: the transforms must be those of the primary branch ({error})") from None
     return model
 
 
@@ -48,16 +55,21 @@ def main(argv: list[str] | None = None) -> None:
     add_options(parser)
     parser.add_argument("--primary", required=True, help="checkpoint of stage I")
     branch_option(parser)
+    parser.add_argument("--transform-rate", type=float, default=0.3, help="their share of --lr")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
-    model = build(args.primary, branch_config(args.branch, slices=4, context_blocks=1), args.lambdas)
+    model = build(args.primary, args.branch, args.lambdas)
     model.primary.requires_grad_(False)
     config = model.config
     auxiliary = model.auxiliary
     assert auxiliary is not None and config.auxiliary is not None
     slices = config.auxiliary.slices
-    trainer = Trainer(args, model, list(auxiliary.parameters()))
+    # The transforms are trained already: at the rate of fresh networks they would forget that first.
+    trained = [*auxiliary.analysis.parameters(), *auxiliary.synthesis.parameters()]
+    known = set(map(id, trained))
+    fresh = [p for p in auxiliary.parameters() if id(p) not in known]
+    trainer = Trainer(args, model, [(trained, args.transform_rate), (fresh, 1.0)])
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
