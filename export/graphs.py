@@ -19,7 +19,7 @@ from model.config import HYPER_LIMIT, QUADTREE_PASSES
 from model.gain import interpolate
 
 
-class _BranchGraph(nn.Module):
+class BranchGraph(nn.Module):
     """A trained branch whose encoder's gain table is an initialiser (attributes of plugins get lost)."""
 
     gains: Tensor
@@ -34,53 +34,37 @@ class _BranchGraph(nn.Module):
         z = self.branch.hyper_analysis(y * interpolate(self.gains, level))
         return z.round().clamp(-HYPER_LIMIT, HYPER_LIMIT)
 
-
-class PrimaryGraph(_BranchGraph):
-    branch: PrimaryBranch
-
-    def encode(self, folded: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z (float), symbols (int32), and the latent that the decoder will have before its inverse gain."""
-        y = self.branch.analysis(folded)
-        z = self.hyper_analysis(y, level)
-        features = self.branch.hyper_synthesis(z)
+    def closed_loop(self, y: Tensor, features: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Symbols (int32) of all passes, and what the decoder will have (still gained)."""
         decoded, symbols = torch.zeros_like(y), torch.zeros(y.shape, dtype=torch.int32)
         for index in range(QUADTREE_PASSES):
             mean = self.branch.mean(index, features, decoded)
             part, decoded = gain_quantize(y, mean, self.gains, level, decoded, index)
             symbols = symbols + part
-        return z, symbols, decoded
+        return symbols, decoded
 
-    def reconstruct(self, z: Tensor, decoded: Tensor, level: Tensor) -> Decoded:
-        """What the decoder makes of it, for the auxiliary encoder."""
-        latent = self.branch.gain.inverse(decoded, level)
-        return Decoded(self.branch.synthesis(latent), latent, z)
+
+class PrimaryGraph(BranchGraph):
+    branch: PrimaryBranch
+
+    def encode(self, folded: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z (float), symbols (int32), decoded latent (still gained)."""
+        y = self.branch.analysis(folded)
+        z = self.hyper_analysis(y, level)
+        return z, *self.closed_loop(y, self.branch.features(z), level)
 
     def decode(self, z: Tensor, symbols: Tensor, level: Tensor) -> Decoded:
         return self.branch.decode(z, symbols, level, gain_dequantize)
 
 
-class AuxiliaryGraph(_BranchGraph):
+class AuxiliaryGraph(BranchGraph):
     branch: AuxiliaryBranch
-
-    def __init__(self, branch: AuxiliaryBranch) -> None:
-        super().__init__(branch)
-        for s, part in enumerate(self.gains.chunk(branch.config.slices, 1)):
-            self.register_buffer(f"gains{s}", part.clone())
 
     def encode(self, folded: Tensor, level: Tensor, base: Decoded) -> tuple[Tensor, Tensor]:
         """z (float) and symbols (int32)."""
-        b = self.branch
-        y = b.refinement(folded, base)
+        y = self.branch.refinement(folded, base)
         z = self.hyper_analysis(y, level)
-        features = b.features(z, base)
-        decoded: list[Tensor] = []
-        symbols: list[Tensor] = []
-        for s, part in enumerate(y.chunk(b.config.slices, 1)):
-            mean, gains = b.mean(s, features, decoded), getattr(self, f"gains{s}")
-            coded, value = gain_quantize(part, mean, gains, level, torch.zeros_like(part), -1)
-            symbols.append(coded)
-            decoded.append(value)
-        return z, torch.cat(symbols, 1)
+        return z, self.closed_loop(y, self.branch.features(z, base), level)[0]
 
     def decode(self, z: Tensor, symbols: Tensor, level: Tensor, slices: Tensor, base: Decoded) -> Decoded:
         return self.branch.decode(z, symbols, level, slices, base, gain_dequantize)
@@ -118,7 +102,7 @@ class EncodeFull(_Graph):
     def forward(self, pixels: Tensor, base_level: Tensor, aux_level: Tensor) -> tuple[Tensor, ...]:
         folded = image_to_tensor(pixels)
         z1, y1, decoded = self.primary.encode(folded, base_level)
-        base = self.primary.reconstruct(z1, decoded, base_level)
+        base = self.primary.branch.reconstruct(decoded, base_level, z1)
         z2, y2 = self.auxiliary.encode(folded, aux_level, base)
         return z1.to(torch.int32), y1, z2.to(torch.int32), y2
 

@@ -9,6 +9,7 @@ import numpy as np
 from export.entropy_tables import gaussian_tables, pmf_tables, scale_levels
 from model import AuxiliaryBranch, PrimaryBranch, RateDistortionCognition
 from model.config import HYPER_LIMIT, SCALE_TABLES, SIGMA_HIGH, SIGMA_LOW
+from model.context import PASS_ORDER
 
 PRECISION = 14
 
@@ -54,12 +55,13 @@ def tables_of(model: RateDistortionCognition) -> dict[str, np.ndarray]:
 def parsing_config(model: RateDistortionCognition) -> dict[str, Any]:
     """What else parsing depends on, as the manifest has it; part of the parse identity."""
 
-    def describe(branch: PrimaryBranch | AuxiliaryBranch) -> dict[str, int]:
+    def describe(branch: PrimaryBranch | AuxiliaryBranch) -> dict[str, Any]:
         config = branch.config
         return {
             "latent": config.latent,
             "hyper": config.hyper,
             "slices": config.slices,
+            "slice_order": PASS_ORDER,
             "levels": model.config.levels,
             "scale_layers": len(branch.scale_network.layers),
         }

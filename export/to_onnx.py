@@ -136,7 +136,7 @@ def export_bundle(
             "picture_id": picture_identity(model).hex(),
             "strides": {"pixels": PIXEL_STRIDE, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE},
             "parsing": parsing,
-            "context": {"primary": "quadtree, 4 passes", "auxiliary": "slices in order"},
+            "context": {"primary": "quadtree, 4 passes", "auxiliary": "quadtree, a slice for each pass"},
             "quality_map": quality_map,
             "config": model.config.to_dict(),
             "graphs": graphs,

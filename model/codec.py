@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from model.config import HYPER_LIMIT, QUADTREE_PASSES, SYMBOL_LIMIT, BranchConfig, ModelConfig
-from model.context import QuadtreeMean, SliceMean, pass_of
+from model.context import QuadtreeMean, pass_of
 from model.gain import GainUnit
-from model.layers import conv1x1, initialise
+from model.layers import blocks, conv1x1, initialise
 from model.likelihood import GaussianRate, HyperRate
 from model.rounding import clamp_returning, round_ste
 from model.scale_network import ScaleNetwork
@@ -50,20 +50,22 @@ class BranchOutput(Decoded):
     indexes: Tensor
 
 
-# (symbols of all passes, mean, what is decoded so far, pass or -1 for all) -> decoded, this pass included
+# (symbols of all passes, mean, what is decoded so far, pass) -> decoded, this pass included
 Dequantize = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def dequantize(symbols: Tensor, mean: Tensor, decoded: Tensor, index: int) -> Tensor:
     """The decoder's half of the closed loop; export puts a fused operation in its place."""
-    value = symbols + mean
-    if index >= 0:
-        value = value * (pass_of(value) == index)
-    return decoded + value
+    return decoded + (symbols + mean) * (pass_of(mean) == index)
 
 
 class _Branch(nn.Module):
-    """Parts that both branches have, and the quantisation that training simulates."""
+    """What both branches do alike: gain, hyper-latent, integer scale network, four quadtree passes.
+
+    The passes are causal in what can be missing: each is predicted from the hyper-latent and the passes
+    before it. In the auxiliary branch a pass is a slice of the stream, and slices may be missing from
+    the end; they decode as symbol 0 with the predicted mean.
+    """
 
     def __init__(self, config: BranchConfig, lambdas: Tensor, scale_inputs: int) -> None:
         super().__init__()
@@ -74,6 +76,7 @@ class _Branch(nn.Module):
         self.scale_network = ScaleNetwork(scale_inputs, config.scale_hidden, config.latent)
         self.hyper_rate = HyperRate(config.hyper)
         self.gaussian_rate = GaussianRate()
+        self.mean = QuadtreeMean(config)
 
     def _hyper(self, gained: Tensor) -> tuple[Tensor, Tensor]:
         """z symbols [N, hyper, h/4, w/4] and their bits per image [N]."""
@@ -88,49 +91,70 @@ class _Branch(nn.Module):
         symbols = round_ste(r)
         return symbols, r + torch.empty_like(r).uniform_(-0.5, 0.5) if self.training else symbols
 
+    def _closed_loop(
+        self, gained: Tensor, features: Tensor, indexes: Tensor, received: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decoded latent (still gained), symbols, and bits of each pass [N, 4].
+
+        received: how many passes the decoder has, [N]; the others have symbol 0 and cost nothing.
+        """
+        passes = pass_of(gained)
+        decoded, symbols, rated = (torch.zeros_like(gained) for _ in range(3))
+        for index in range(QUADTREE_PASSES):
+            mask = (passes == index).to(gained.dtype)
+            sent = mask * (received > index).to(gained.dtype)[:, None, None, None]
+            mean = self.mean(index, features, decoded)
+            r, noisy = self._residual(gained, mean)
+            symbols = symbols + sent * r
+            rated = rated + mask * noisy
+            decoded = decoded + mask * mean + sent * r
+        bits = self.gaussian_rate(rated, indexes)
+        per_pass = [(bits * (passes == index)).sum((1, 2, 3)) for index in range(QUADTREE_PASSES)]
+        cost = [b * (received > index) for index, b in enumerate(per_pass)]
+        return decoded, symbols, torch.stack(cost, 1)
+
+    def _open_loop(self, symbols: Tensor, features: Tensor, dequantize: Dequantize) -> Tensor:
+        """Decoded latent (still gained) from symbols, which are zero where they were not received."""
+        decoded = torch.zeros(symbols.shape, dtype=torch.float32, device=symbols.device)
+        for index in range(QUADTREE_PASSES):
+            decoded = dequantize(symbols, self.mean(index, features, decoded), decoded, index)
+        return decoded
+
 
 class PrimaryBranch(_Branch):
-    """Codes the image for machine vision, all or nothing: four quadtree passes over all channels."""
+    """Codes the image for machine vision, all or nothing."""
 
     def __init__(self, config: BranchConfig, lambdas: Tensor) -> None:
         super().__init__(config, lambdas, config.hyper)
         self.analysis = Analysis(config)
         self.synthesis = Synthesis(config)
-        self.mean = QuadtreeMean(config)
 
     def forward(self, folded: Tensor, level: Tensor) -> BranchOutput:
         """folded: image in [0, 1], [N, 192, H/8, W/8] with H, W multiples of 64. level: [N]."""
         gained = self.gain.gain(self.analysis(folded), level)
         z, z_bits = self._hyper(gained)
         indexes = self.scale_network(z)
-        features = self.hyper_synthesis(z)
-        passes = pass_of(gained)
-        decoded = torch.zeros_like(gained)
-        symbols = torch.zeros_like(gained)
-        rated = torch.zeros_like(gained)
-        for index in range(QUADTREE_PASSES):
-            mask = (passes == index).to(gained.dtype)
-            mean = self.mean(index, features, decoded)
-            r, noisy = self._residual(gained, mean)
-            symbols = symbols + mask * r
-            rated = rated + mask * noisy
-            decoded = decoded + mask * (r + mean)
-        y_bits = self.gaussian_rate(rated, indexes).sum((1, 2, 3))
+        everything = torch.full_like(level, QUADTREE_PASSES)
+        decoded, symbols, bits = self._closed_loop(gained, self.features(z), indexes, everything)
+        out = self.reconstruct(decoded, level, z)
+        bits = torch.stack([z_bits, bits.sum(1)], 1)
+        return BranchOutput(out.image, out.latent, z, bits, symbols, indexes)
+
+    def features(self, z: Tensor) -> Tensor:
+        """What the means are predicted from, [N, channels, H/16, W/16]."""
+        return self.hyper_synthesis(z)
+
+    def reconstruct(self, decoded: Tensor, level: Tensor, z: Tensor) -> Decoded:
+        """Decoded latent (still gained) -> picture for machines."""
         latent = self.gain.inverse(decoded, level)
-        image = self.synthesis(latent)
-        return BranchOutput(image, latent, z, torch.stack([z_bits, y_bits], 1), symbols, indexes)
+        return Decoded(self.synthesis(latent), latent, z)
 
     def decode(
         self, z: Tensor, symbols: Tensor, level: Tensor, dequantize: Dequantize = dequantize
     ) -> Decoded:
         """z, symbols: integers (any type) [N, hyper, h/4, w/4] and [N, latent, h, w]; level: [N]."""
         z = z.float()
-        features = self.hyper_synthesis(z)
-        decoded = torch.zeros(symbols.shape, dtype=torch.float32, device=symbols.device)
-        for index in range(QUADTREE_PASSES):
-            decoded = dequantize(symbols, self.mean(index, features, decoded), decoded, index)
-        latent = self.gain.inverse(decoded, level)
-        return Decoded(self.synthesis(latent), latent, z)
+        return self.reconstruct(self._open_loop(symbols, self.features(z), dequantize), level, z)
 
 
 class AuxiliaryBranch(_Branch):
@@ -148,10 +172,9 @@ class AuxiliaryBranch(_Branch):
         super().__init__(config, lambdas, config.hyper + primary.hyper)
         c = config.channels
         self.primary_scale = 1.0 / primary.latent_scale
-        self.condition = conv1x1(primary.latent, c)
+        self.merge = nn.Sequential(conv1x1(c + primary.latent, c), *blocks(c, 1))
         self.analysis = Analysis(config, 2 * IMAGE_CHANNELS)
         self.synthesis = Synthesis(config, extra=primary.latent, image=True)
-        self.mean = SliceMean(config, c)
 
     def forward(
         self, folded: Tensor, level: Tensor, primary: Decoded, received: Tensor | int | None = None
@@ -161,28 +184,16 @@ class AuxiliaryBranch(_Branch):
         received: how many slices the decoder has (int or int [N]); the others decode as symbol 0
         with their predicted mean and cost nothing. Bits: [N, slices + 1], zero for missing slices.
         """
-        config = self.config
         if received is None:
-            received = config.slices
+            received = self.config.slices
         received = torch.as_tensor(received, device=folded.device).expand(folded.shape[0])
         gained = self.gain.gain(self.refinement(folded, primary), level)
         z, z_bits = self._hyper(gained)
         indexes = self.scale_network(torch.cat([z, primary.z.detach()], 1))
-        features = self.features(z, primary)
-        decoded: list[Tensor] = []
-        symbols, bits = [], [z_bits]
-        for s, (part, index) in enumerate(
-            zip(gained.chunk(config.slices, 1), indexes.chunk(config.slices, 1), strict=True)
-        ):
-            present = (received > s).to(gained.dtype)
-            mean = self.mean(s, features, decoded)
-            r, noisy = self._residual(part, mean)
-            r = r * present[:, None, None, None]
-            symbols.append(r)
-            bits.append(self.gaussian_rate(noisy, index).sum((1, 2, 3)) * present)
-            decoded.append(r + mean)
-        out = self.reconstruct(torch.cat(decoded, 1), level, z, primary)
-        return BranchOutput(out.image, out.latent, z, torch.stack(bits, 1), torch.cat(symbols, 1), indexes)
+        decoded, symbols, bits = self._closed_loop(gained, self.features(z, primary), indexes, received)
+        out = self.reconstruct(decoded, level, z, primary)
+        bits = torch.cat([z_bits[:, None], bits], 1)
+        return BranchOutput(out.image, out.latent, z, bits, symbols, indexes)
 
     def start_from(self, primary: PrimaryBranch) -> None:
         """Copy the primary's transforms. What they did not have starts silent: conditions, predicted means,
@@ -198,7 +209,6 @@ class AuxiliaryBranch(_Branch):
                         raise ValueError(
                             f"{name}: {tuple(tensor.shape)} does not fit {tuple(own[name].shape)}"
                         )
-                    own[name].mul_(0.1)
                     own[name][tuple(slice(n) for n in tensor.shape)] = tensor
             # Learned gains and inverse gains are not reciprocal: the decoded latent is y times their product.
             product = (primary.gain.log_gain + primary.gain.log_inverse)[-1].exp()
@@ -208,7 +218,7 @@ class AuxiliaryBranch(_Branch):
             self.analysis.stem.weight[:, IMAGE_CHANNELS:] = 0
             self.synthesis.stem.weight[:, shared:] = 0
             assert self.synthesis.image is not None
-            for silent in (self.synthesis.image, *self.mean.heads):
+            for silent in (self.synthesis.image, self.mean.first, *self.mean.heads):
                 for parameter in silent.parameters():
                     parameter.zero_()
 
@@ -220,9 +230,10 @@ class AuxiliaryBranch(_Branch):
         return torch.cat([y[:, :shared] - latent1, y[:, shared:]], 1)
 
     def features(self, z: Tensor, primary: Decoded) -> Tensor:
-        """What every slice's mean is predicted from."""
-        condition = self.condition(primary.latent.detach() * self.primary_scale)
-        return torch.cat([self.hyper_synthesis(z), condition], 1)
+        """What the means are predicted from, [N, channels, H/16, W/16]."""
+        return self.merge(
+            torch.cat([self.hyper_synthesis(z), primary.latent.detach() * self.primary_scale], 1)
+        )
 
     def reconstruct(self, decoded: Tensor, level: Tensor, z: Tensor, primary: Decoded) -> Decoded:
         """Decoded refinement (still gained) -> latent and residual."""
@@ -242,13 +253,9 @@ class AuxiliaryBranch(_Branch):
     ) -> Decoded:
         """z, symbols: integers (any type); level: [N]; received: how many slices arrived, integer [N]."""
         z = z.float()
-        features = self.features(z, primary)
-        decoded: list[Tensor] = []
-        for s, part in enumerate(symbols.chunk(self.config.slices, 1)):
-            present = (received > s).to(part.dtype)[:, None, None, None]
-            mean = self.mean(s, features, decoded)
-            decoded.append(dequantize(part * present, mean, torch.zeros_like(mean), -1))
-        return self.reconstruct(torch.cat(decoded, 1), level, z, primary)
+        present = (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
+        decoded = self._open_loop(symbols * present, self.features(z, primary), dequantize)
+        return self.reconstruct(decoded, level, z, primary)
 
 
 class RateDistortionCognition(nn.Module):

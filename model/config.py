@@ -22,13 +22,13 @@ class BranchConfig:
     """One branch. `channels` is the width of the transforms; `latent` and `hyper` count channels of y and z."""
 
     channels: int = 128
-    latent: int = 128
+    latent: int = 192
     hyper: int = 64
     blocks: int = 4  # residual blocks at 1/8 resolution, each way
     deep_blocks: int = 1  # residual blocks at 1/16 resolution, each way
     context_blocks: int = 2  # residual blocks shared by the context passes
     scale_hidden: int = 64  # width of the integer scale network
-    slices: int = 1  # latent groups that may be missing (auxiliary branch only)
+    slices: int = 1  # chunks that the latents are sent in: all at once, or one for each quadtree pass
     latent_scale: float = 10.0  # y is multiplied by this before the gain (the gain starts at sqrt(lambda))
 
     def __post_init__(self) -> None:
@@ -37,8 +37,10 @@ class BranchConfig:
                 raise ValueError(f"{field.name}={getattr(self, field.name)} is too small")
         if self.latent % QUADTREE_PASSES:
             raise ValueError(f"latent={self.latent} must be a multiple of {QUADTREE_PASSES}")
-        if self.latent % self.slices:
-            raise ValueError(f"latent={self.latent} must be a multiple of slices={self.slices}")
+        if self.slices not in (1, QUADTREE_PASSES):
+            raise ValueError(
+                f"slices={self.slices} must be 1 or {QUADTREE_PASSES}: a slice is a quadtree pass"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class ModelConfig:
 
     primary: BranchConfig = dataclasses.field(default_factory=BranchConfig)
     auxiliary: BranchConfig | None = dataclasses.field(
-        default_factory=lambda: BranchConfig(latent=256, slices=4, context_blocks=1)
+        default_factory=lambda: BranchConfig(slices=QUADTREE_PASSES)
     )
     levels: int = 8
     primary_lambda: tuple[float, float] = (0.0004, 0.04)
@@ -62,6 +64,8 @@ class ModelConfig:
             raise ValueError(f"levels={self.levels} must be at least 2")
         if self.primary.slices != 1:
             raise ValueError("the primary branch is all or nothing: slices must be 1")
+        if self.auxiliary is not None and self.auxiliary.slices == 1:
+            raise ValueError(f"the auxiliary branch is scalable: slices must be {QUADTREE_PASSES}")
         if self.auxiliary is not None and self.auxiliary.latent < self.primary.latent:
             raise ValueError("the auxiliary latent refines the primary's and needs at least its channels")
         for name in ("primary_lambda", "auxiliary_lambda"):

@@ -1,4 +1,4 @@
-"""Mean prediction from what the decoder already has: quadtree passes (primary) and slices (auxiliary)."""
+"""Quadtree passes, and the prediction of each pass's means from what the decoder already has."""
 
 from __future__ import annotations
 
@@ -41,22 +41,3 @@ class QuadtreeMean(nn.Module):
             return self.first(features).float()
         h = self.adapters[index - 1](torch.cat([features, decoded], 1))
         return self.heads[index - 1](self.trunk(h)).float()
-
-
-class SliceMean(nn.Module):
-    """Mean of slice s from hyper features, the primary branch's decoded latents and slices before s only."""
-
-    def __init__(self, config: BranchConfig, condition: int) -> None:
-        super().__init__()
-        c = config.channels
-        self.width = config.latent // config.slices
-        self.adapters = nn.ModuleList(
-            conv1x1(c + condition + s * self.width, c) for s in range(config.slices)
-        )
-        self.trunk = blocks(c, config.context_blocks)
-        self.heads = nn.ModuleList(conv1x1(c, self.width) for _ in range(config.slices))
-
-    def forward(self, index: int, features: Tensor, decoded: list[Tensor]) -> Tensor:
-        """features [N, channels + condition, h, w]; decoded: the `index` slices before this one."""
-        h = self.adapters[index](torch.cat([features, *decoded], 1))
-        return self.heads[index](self.trunk(h)).float()

@@ -32,8 +32,8 @@ DEFAULT = Path(__file__).parent / "bundle"
 class Branch:
     """What is needed to code the symbols of one branch.
 
-    latent, hyper: channels of y and z. levels: rows of the gain table. slices: groups of latent channels
-    coded as chunks of their own. hyper_tables: one table per channel of z. scale_network: z symbols
+    latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the latents are
+    sent in, 1 or 4; slice_order: see `slice_of`. hyper_tables: one table per channel of z. scale_network: z symbols
     (auxiliary: its own, then the primary's) -> table index of every latent.
     """
 
@@ -41,12 +41,22 @@ class Branch:
     hyper: int
     levels: int
     slices: int
+    slice_order: np.ndarray
     hyper_tables: Tables
     scale_network: ScaleNetwork
 
     def level(self, quality: float) -> float:
         """Quality 0-100 -> position in the gain table, 0 to levels - 1."""
         return quality / 100 * (self.levels - 1)
+
+    def slice_of(self, height: int, width: int) -> np.ndarray:
+        """Slice that each latent [latent, height, width] is sent in, uint8; all 0 where there is but one.
+
+        Latent (c, i, j) is in slice (slice_order[i % 2][j % 2] + c // (latent / 4)) % 4.
+        """
+        corner = np.tile(self.slice_order, (-(-height // 2), -(-width // 2)))[:height, :width]
+        group = (np.arange(self.latent) // -(-self.latent // 4)).astype(np.uint8)
+        return (corner + group[:, None, None]) % np.uint8(self.slices)
 
 
 def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:
@@ -146,7 +156,7 @@ def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
     )
 
 
-def _branch(arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, int]) -> Branch:
+def _branch(arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, Any]) -> Branch:
     def layer(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         return (
             arrays[f"{name}_weight"],
@@ -161,6 +171,7 @@ def _branch(arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, int
         hyper=int(config["hyper"]),
         levels=int(config["levels"]),
         slices=int(config["slices"]),
+        slice_order=np.array(config["slice_order"], np.uint8).reshape(2, 2),
         hyper_tables=_tables(arrays, f"{prefix}_hyper"),
         scale_network=ScaleNetwork(layers, PIXEL_STRIDE // LATENT_STRIDE),
     )

@@ -155,14 +155,14 @@ class Codec:
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
         """Decoded integers, for conformance tests: int32 arrays [C, h, w].
 
-        primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (the
-        received slices, concatenated). Raises and warns as `decode` does.
+        primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (zeros in
+        slices that were not received). Raises and warns as `decode` does.
         """
         coded = self._read(self._stream(data), self.slices)
         found = {"primary_hyper": coded.z1, "primary_latents": coded.y1}
         if coded.z2 is not None and coded.y2 is not None:
             found["auxiliary_hyper"] = coded.z2
-            found["auxiliary_latents"] = coded.y2[: len(coded.y2) * coded.slices // self.slices]
+            found["auxiliary_latents"] = coded.y2
         return found
 
     def _stream(self, data: Buffer) -> container.Stream:

@@ -8,7 +8,7 @@ import numpy as np
 
 import rdc_native
 from rdc_native import Tables
-from runtime.bundle import HYPER_LIMIT, LATENT_STRIDE, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
+from runtime.bundle import HYPER_LIMIT, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
 from runtime.container import Buffer, ChunkType, Stream, join_latents, split_latents
 from runtime.errors import CorruptError
 
@@ -17,7 +17,7 @@ from runtime.errors import CorruptError
 class Symbols:
     """Integers of one picture. z: int32 [Cz, h/4, w/4]; y: int32 [C, h, w], h = ceil(H / 64) * 4.
 
-    `y2` always has all channels, zeros where a slice was not received; `slices` counts those that were.
+    `y2` has zeros where a slice was not received; `slices` counts those that were.
     Without auxiliary data z2 and y2 are None. `problem` says why auxiliary data stopped early.
     """
 
@@ -81,9 +81,10 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
         hyper = _hyper_indexes(*z2.shape)
         indexes = branch.scale_network(np.concatenate([z2, z1]))
         chunks.append((ChunkType.AUX_HYPER, rdc_native.encode(z2, hyper, branch.hyper_tables, HYPER_LIMIT)))
-        parts = zip(np.split(symbols.y2, branch.slices), np.split(indexes, branch.slices), strict=True)
-        for _, (y, index) in zip(range(symbols.slices), parts, strict=False):
-            chunks.append((ChunkType.AUX_SLICE, _write_latents(y, index, bundle.gaussian)))
+        where = branch.slice_of(*symbols.y2.shape[1:])
+        for s in range(symbols.slices):
+            payload = _write_latents(symbols.y2[where == s], indexes[where == s], bundle.gaussian)
+            chunks.append((ChunkType.AUX_SLICE, payload))
     return chunks
 
 
@@ -107,16 +108,17 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
     except CorruptError as error:
         symbols.problem = str(error)
         return symbols
-    indexes = np.split(branch.scale_network(np.concatenate([z2, z1])), branch.slices)
-    step = PIXEL_STRIDE // LATENT_STRIDE
-    y2 = np.zeros((branch.slices, branch.latent // branch.slices, height * step, width * step), np.int32)
+    indexes = branch.scale_network(np.concatenate([z2, z1]))
+    where, y2 = branch.slice_of(*indexes.shape[1:]), np.zeros(indexes.shape, np.int32)
     for s, payload in enumerate(auxiliary.slices):
         try:
-            y2[s] = _read_latents(payload, indexes[s], bundle.gaussian, f"auxiliary slice {s}")
+            y2[where == s] = _read_latents(
+                payload, indexes[where == s], bundle.gaussian, f"auxiliary slice {s}"
+            )
         except CorruptError as error:
             symbols.problem = str(error)
             break
         symbols.slices = s + 1
     if symbols.slices:
-        symbols.z2, symbols.y2 = z2, y2.reshape(branch.latent, *y2.shape[2:])
+        symbols.z2, symbols.y2 = z2, y2
     return symbols

@@ -168,9 +168,9 @@ def test_received_slices_do_not_depend_on_later_ones(trained: RateDistortionCogn
         cut = trained.auxiliary(image(), level, base, received)
         count = torch.full((2,), received)
         decoded = trained.auxiliary.decode(full.z, full.symbols, level, count, base)
-    kept = received * full.latent.shape[1] // 4
-    assert torch.equal(cut.latent[:, :kept], full.latent[:, :kept])
-    assert torch.equal(cut.symbols[:, kept:], torch.zeros_like(cut.symbols[:, kept:]))
+    kept = (pass_of(full.latent) < received).expand_as(full.latent)
+    assert torch.equal(cut.latent[kept], full.latent[kept])
+    assert torch.equal(cut.symbols, torch.where(kept, full.symbols, 0))
     assert torch.allclose(decoded.latent, cut.latent, atol=1e-5)
     assert torch.equal(cut.bits[:, 1 + received :], torch.zeros_like(cut.bits[:, 1 + received :]))
 
@@ -192,7 +192,7 @@ def test_an_auxiliary_branch_that_starts_from_the_primary_changes_nothing_until_
     assert torch.equal(silent.latent[:, :8], base.latent)
     assert full.symbols.abs().sum() > 0 and full.image.abs().max() > 1e-3
     wider = RateDistortionCognition(
-        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"channels": 16})))
+        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"channels": 16, "slices": 4})))
     )
     with pytest.raises(ValueError, match="does not fit"):
         wider.auxiliary.start_from(wider.primary)
@@ -200,7 +200,7 @@ def test_an_auxiliary_branch_that_starts_from_the_primary_changes_nothing_until_
 
 def test_the_auxiliary_latent_has_at_least_the_primary_channels() -> None:
     with pytest.raises(ValueError, match="at least"):
-        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": 4})))
+        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": 4, "slices": 4})))
 
 
 def test_every_parameter_learns() -> None:
@@ -236,7 +236,9 @@ def test_checkpoints_round_trip_and_refuse_other_files(tmp_path) -> None:
         checkpoint.load(path)
 
 
-@pytest.mark.parametrize("bad", [{"latent": 6}, {"slices": 3}, {"channels": 0}, {"blocks": -1}])
+@pytest.mark.parametrize(
+    "bad", [{"latent": 6}, {"slices": 3}, {"slices": 8}, {"channels": 0}, {"blocks": -1}]
+)
 def test_bad_architectures_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError):
         BranchConfig(**(SMALL | bad))

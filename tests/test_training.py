@@ -77,7 +77,7 @@ def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
             str(one / "model.safetensors"),
             "--branch",
             *SMALL,
-            "slices=2",
+            "latent=12",
         ]
     )
     model = checkpoint.load(two / "model.safetensors")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model import RateDistortionCognition, checkpoint
+from model.config import QUADTREE_PASSES
 from training.loop import Trainer, add_options, branch_config, branch_option, lambdas_at, levels_for
 from training.losses import mse, pixels_of, psnr
 
@@ -22,8 +23,7 @@ from training.losses import mse, pixels_of, psnr
 def build(primary: str, settings: list[str], lambdas: list[float] | None) -> RateDistortionCognition:
     """A two-branch model: the checkpoint's primary branch, an auxiliary one that starts from its transforms."""
     trained = checkpoint.load(primary)
-    start = dataclasses.asdict(trained.config.primary) | {"slices": 4, "context_blocks": 1}
-    start["latent"] = 2 * trained.config.primary.latent
+    start = dataclasses.asdict(trained.config.primary) | {"slices": QUADTREE_PASSES}
     config = dataclasses.replace(trained.config, auxiliary=branch_config(settings, **start))
     if lambdas:
         config = dataclasses.replace(config, auxiliary_lambda=(lambdas[0], lambdas[1]))
