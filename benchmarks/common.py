@@ -65,9 +65,13 @@ def extra_bits(
     anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], low: float, high: float
 ) -> float:
     """BD-rate as a fraction (VCEG-M33, piecewise cubic): mean extra bits of `test` at equal PSNR, over the
-    anchor's points from low to high bpp. Curves are (bpp, PSNR) by rising bpp."""
+    anchor's points from low to high bpp. Curves are (bpp, PSNR) by rising bpp; points that a cheaper one
+    beats are left out, because the measure needs rising curves."""
     from bjontegaard import bd_rate
 
+    best = np.maximum.accumulate(test[1])
+    keep = np.concatenate([[True], best[1:] > best[:-1]])
+    test = (test[0][keep], test[1][keep])
     inside = (anchor[0] >= low) & (anchor[0] <= high)
     found = bd_rate(
         anchor[0][inside],
