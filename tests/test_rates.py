@@ -15,7 +15,7 @@ from runtime import Codec
 
 @pytest.mark.parametrize("quality", [0, 25, 50, 75, 100])
 def test_real_size_is_the_estimated_rate(shipped: Codec, quality: float) -> None:
-    """Photos of 0.2 megapixels: the directory and checksums of the seven chunks, about 120 bytes, are in it."""
+    """Not yet true of smaller full streams: their seven chunks cost about 120 bytes (docs/results.md)."""
     codec, model = shipped, load_model(SHIPPED)
     for photo in (data.astronaut(), data.coffee()):
         photo = photo[: photo.shape[0] // 64 * 64, : photo.shape[1] // 64 * 64]
