@@ -63,7 +63,8 @@ def decode(
     """The symbols as a 1-D array of dtype (int32 or int16), as many as there are indexes.
 
     Raises CorruptStream for truncated or trailing bytes, a wrong final state, or a symbol beyond
-    +-limit. Most other damage gives wrong symbols: a container has to carry a checksum.
+    +-limit. The final states hold 15 bits of the symbols' CRC-32C (30 or all 32 of them where there are
+    more lanes), so wrong tables are noticed too; a container should still carry a checksum of the bytes.
     """
 
 def lanes(n: int) -> int:

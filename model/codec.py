@@ -200,7 +200,9 @@ class AuxiliaryBranch(_Branch):
         the synthesis of further latent channels. Raises ValueError where the branches differ in width or depth.
         """
         pairs = ((self.analysis, primary.analysis), (self.synthesis, primary.synthesis))
-        wider = {"stem.weight", "head.weight", "head.bias"}  # more inputs or outputs than the primary's
+        # These may have more inputs or outputs than the primary's.
+        wider = {f"{layer}.{name}" for layer in ("stem", "head", "linear") for name in ("weight", "bias")}
+        wider.add("linear.0.weight")
         with torch.no_grad():
             for mine, theirs in pairs:
                 own = mine.state_dict()
@@ -213,10 +215,14 @@ class AuxiliaryBranch(_Branch):
             # Learned gains and inverse gains are not reciprocal: the decoded latent is y times their product.
             product = (primary.gain.log_gain + primary.gain.log_inverse)[-1].exp()
             shared = len(product)
-            for parameter in self.analysis.head.parameters():
+            for parameter in (*self.analysis.head.parameters(), *self.analysis.linear.parameters()):
                 parameter[:shared] *= product.reshape(-1, *[1] * (parameter.ndim - 1))
             self.analysis.stem.weight[:, IMAGE_CHANNELS:] = 0
+            self.analysis.linear.weight[:, IMAGE_CHANNELS:] = 0
             self.synthesis.stem.weight[:, shared:] = 0
+            upsample = self.synthesis.linear[0]
+            assert isinstance(upsample, nn.Conv2d)
+            upsample.weight[:, shared:] = 0
             assert self.synthesis.image is not None
             for silent in (self.synthesis.image, self.mean.first, *self.mean.heads):
                 for parameter in silent.parameters():

@@ -30,7 +30,11 @@ def unfold(folded: Tensor) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """Folded image(s) -> latent y, float32 [N, latent, H/16, W/16]."""
+    """Folded image(s) -> latent y, float32 [N, latent, H/16, W/16].
+
+    A linear transform of 16x16 blocks (`linear`) plus what the network adds to it: fidelity at high rates
+    needs many nearly linear channels, which a network finds slowly (`model.linear` starts it).
+    """
 
     def __init__(self, config: BranchConfig, inputs: int = IMAGE_CHANNELS) -> None:
         super().__init__()
@@ -41,16 +45,18 @@ class Analysis(nn.Module):
         self.down = conv3x3(c, c, stride=2)
         self.deep = blocks(c, config.deep_blocks)
         self.head = conv1x1(c, config.latent)
+        self.linear = nn.Conv2d(inputs, config.latent, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.deep(self.down(self.body(self.stem(x))))
         with torch.autocast(y.device.type, enabled=False):
-            return self.head(y.float()) * self.scale
+            return (self.head(y.float()) + self.linear(x.float())) * self.scale
 
 
 class Synthesis(nn.Module):
     """Latent y-hat (after the inverse gain) -> folded image, float32 [N, 192, H/8, W/8].
 
+    The sum of a linear transform (`linear`, the other half of `Analysis.linear`) and of a network.
     `extra` counts channels of a condition at 1/16 resolution, `image` says whether a folded image
     conditions the 1/8 stage (the auxiliary branch looks at the primary reconstruction).
     """
@@ -65,17 +71,16 @@ class Synthesis(nn.Module):
         self.image = conv1x1(IMAGE_CHANNELS, c) if image else None
         self.body = blocks(c, config.blocks)
         self.head = conv1x1(c, IMAGE_CHANNELS)
+        self.linear = Upsample(config.latent, IMAGE_CHANNELS, 2)
 
     def forward(self, y: Tensor, extra: Tensor | None = None, image: Tensor | None = None) -> Tensor:
         y = y * self.scale
-        if extra is not None:
-            y = torch.cat([y, extra], 1)
-        x = self.up(self.deep(self.stem(y)))
+        x = self.up(self.deep(self.stem(y if extra is None else torch.cat([y, extra], 1))))
         if self.image is not None:
             x = x + self.image(image)
         x = self.body(x)
         with torch.autocast(x.device.type, enabled=False):
-            return self.head(x.float())
+            return self.head(x.float()) + self.linear(y.float())
 
 
 class HyperAnalysis(nn.Module):

@@ -212,18 +212,6 @@ def identify(header: Header, parse_id: bytes, picture_id: bytes) -> None:
         )
 
 
-def join_latents(symbols_crc: int, segment: Buffer) -> bytes:
-    """Payload of a PRIMARY_LATENTS or AUX_SLICE chunk: CRC-32C of the decoded symbols, segment."""
-    return _CRC.pack(symbols_crc) + segment
-
-
-def split_latents(payload: memoryview) -> tuple[int, memoryview]:
-    """Inverse of `join_latents`. Raises CorruptError where there is no room for the CRC."""
-    if len(payload) < _CRC.size:
-        raise CorruptError(f"latents chunk of {len(payload)} bytes is too short")
-    return _CRC.unpack_from(payload)[0], payload[_CRC.size :]
-
-
 def write(header: Header, chunks: Sequence[tuple[int, Buffer]]) -> bytes:
     """Header and (type, payload) pairs, in stream order -> stream.
 

@@ -9,7 +9,7 @@ import numpy as np
 import rdc_native
 from rdc_native import Tables
 from runtime.bundle import HYPER_LIMIT, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
-from runtime.container import Buffer, ChunkType, Stream, join_latents, split_latents
+from runtime.container import Buffer, ChunkType, Stream
 from runtime.errors import CorruptError
 
 
@@ -34,13 +34,8 @@ def _hyper_indexes(channels: int, height: int, width: int) -> np.ndarray:
     return np.repeat(np.arange(channels, dtype=np.uint8), height * width)
 
 
-def _symbols_crc(y: np.ndarray) -> int:
-    return rdc_native.crc32c(np.ascontiguousarray(y).astype("<i2").tobytes())
-
-
 def _write_latents(y: np.ndarray, indexes: np.ndarray, tables: Tables) -> bytes:
-    y, indexes = np.ascontiguousarray(y), np.ascontiguousarray(indexes)
-    return join_latents(_symbols_crc(y), rdc_native.encode(y, indexes, tables, SYMBOL_LIMIT))
+    return rdc_native.encode(np.ascontiguousarray(y), np.ascontiguousarray(indexes), tables, SYMBOL_LIMIT)
 
 
 def _read(data: Buffer, indexes: np.ndarray, tables: Tables, limit: int, what: str) -> np.ndarray:
@@ -55,13 +50,9 @@ def _read_hyper(data: Buffer, branch: Branch, height: int, width: int, what: str
     return _read(data, indexes, branch.hyper_tables, HYPER_LIMIT, what).reshape(branch.hyper, height, width)
 
 
-def _read_latents(payload: memoryview, indexes: np.ndarray, tables: Tables, what: str) -> np.ndarray:
-    crc, segment = split_latents(payload)
+def _read_latents(segment: memoryview, indexes: np.ndarray, tables: Tables, what: str) -> np.ndarray:
     indexes = np.ascontiguousarray(indexes)
-    y = _read(segment, indexes, tables, SYMBOL_LIMIT, what).reshape(indexes.shape)
-    if _symbols_crc(y) != crc:
-        raise CorruptError(f"{what}: decoded symbols do not match their CRC")
-    return y
+    return _read(segment, indexes, tables, SYMBOL_LIMIT, what).reshape(indexes.shape)
 
 
 def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LOW = 1 << 15
+POLYNOMIAL = 0x82F63B78  # CRC-32C, reflected
 
 
 class Corrupt(ValueError):
@@ -46,12 +47,25 @@ def lane_count(n: int) -> int:
     return 1
 
 
+def end_states(symbols, lanes: int) -> list[int]:
+    """The states from which the encoder starts: the first three hold the CRC of the symbols."""
+    crc = 0xFFFFFFFF
+    for symbol in symbols:
+        for byte in (int(symbol) & 0xFFFF).to_bytes(2, "little"):
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (POLYNOMIAL if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    parts = [crc & 0x7FFF, crc >> 15 & 0x7FFF, crc >> 30]
+    return [LOW + (parts[lane] if lane < 3 else 0) for lane in range(lanes)]
+
+
 def encode(symbols, indexes, tables: list[Table], precision: int) -> bytes:
     n = len(symbols)
     if n == 0:
         return b""
     lanes = lane_count(n)
-    states = [LOW] * lanes
+    states = end_states(symbols, lanes)
     emitted: list[int] = []
 
     def make_room(lane: int, bound: int) -> None:
@@ -138,7 +152,7 @@ def decode(data: bytes, indexes, tables: list[Table], precision: int, limit: int
 
     if words:
         raise Corrupt("trailing bytes")
-    if any(state != LOW for state in states):
+    if states != end_states(symbols, lanes):
         raise Corrupt("final state")
     return symbols
 

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 
 import torch
 from torch import Tensor
 
 from model import ModelConfig, RateDistortionCognition, checkpoint
+from model.linear import start_linear
 from model.transforms import unfold
 from training.backbone import OnnxBackbone
 from training.cognition import CognitionLoss
-from training.loop import Trainer, add_options, branch_config, branch_option, lambdas_at, levels_for
+from training.loop import (
+    Trainer,
+    add_options,
+    branch_config,
+    branch_option,
+    groups_of,
+    lambdas_at,
+    levels_for,
+)
 from training.losses import mse, outside_range, pixels_of, psnr
+
+COMPONENT_CROPS = 512  # that the principal components are taken of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,7 +53,10 @@ def main(argv: list[str] | None = None) -> None:
             config = dataclasses.replace(config, primary_lambda=tuple(args.lambdas))
         model = RateDistortionCognition(config)
     config = model.config
-    trainer = Trainer(args, model, [(model.primary.parameters(), 1.0)])
+    trainer = Trainer(args, model, groups_of(model.primary))
+    if not args.init and trainer.progress.steps == 0:
+        print("starting from the principal components of training crops", file=sys.stderr)
+        start_linear(model.primary, trainer.first_crops(COMPONENT_CROPS))
     cognition = CognitionLoss(OnnxBackbone(args.backbone)).to(trainer.device) if args.backbone else None
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:

@@ -16,7 +16,15 @@ from torch import Tensor
 
 from model import RateDistortionCognition, checkpoint
 from model.config import QUADTREE_PASSES
-from training.loop import Trainer, add_options, branch_config, branch_option, lambdas_at, levels_for
+from training.loop import (
+    Trainer,
+    add_options,
+    branch_config,
+    branch_option,
+    groups_of,
+    lambdas_at,
+    levels_for,
+)
 from training.losses import mse, pixels_of, psnr
 
 
@@ -66,10 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     assert auxiliary is not None and config.auxiliary is not None
     slices = config.auxiliary.slices
     # The transforms are trained already: at the rate of fresh networks they would forget that first.
-    trained = [*auxiliary.analysis.parameters(), *auxiliary.synthesis.parameters()]
-    known = set(map(id, trained))
-    fresh = [p for p in auxiliary.parameters() if id(p) not in known]
-    trainer = Trainer(args, model, [(trained, args.transform_rate), (fresh, 1.0)])
+    trainer = Trainer(args, model, groups_of(auxiliary, args.transform_rate))
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)

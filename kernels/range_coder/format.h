@@ -17,6 +17,8 @@ namespace rdc {
 constexpr uint32_t kStateLow = 1u << 15;  // a state below this takes in one more 16-bit word
 constexpr int kStateBits = 31;            // every state is below 2^31
 constexpr int kWordBits = 16;
+constexpr size_t kCrcLanes = 3;  // whose last state holds a part of the symbols' CRC
+constexpr int kCrcBitsPerLane = 15;
 
 constexpr int kMinPrecision = 8;
 constexpr int kMaxPrecision = 14;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "avx512.h"
+#include "crc32c.h"
 #include "lane.h"
 #include "simd.h"
 
@@ -31,6 +32,29 @@ bool all_within(const Symbol* symbols, size_t n, int limit) {
         high = std::max(high, symbols[i]);
     }
     return low >= -limit && high <= limit;
+}
+
+// CRC-32C of the symbols as 16-bit two's complement numbers, low byte first.
+template <class Symbol>
+uint32_t crc_of(const Symbol* symbols, size_t n) {
+    constexpr size_t kBlock = 2048;
+    uint8_t bytes[2 * kBlock];
+    uint32_t crc = 0;
+    for (size_t done = 0; done < n; done += kBlock) {
+        const size_t count = std::min(kBlock, n - done);
+        for (size_t i = 0; i < count; ++i) {
+            const auto value = static_cast<uint16_t>(symbols[done + i]);
+            bytes[2 * i] = static_cast<uint8_t>(value);
+            bytes[2 * i + 1] = static_cast<uint8_t>(value >> 8);
+        }
+        crc = crc32c(bytes, 2 * count, crc);
+    }
+    return crc;
+}
+
+// Where the encoder starts and the decoder must end: the first three lanes hold the CRC, 15 bits each.
+uint32_t end_state(uint32_t crc, size_t lane) {
+    return kStateLow + (lane < kCrcLanes ? crc >> (kCrcBitsPerLane * lane) & (kStateLow - 1) : 0);
 }
 
 [[noreturn]] void fail_limit(int limit) {
@@ -115,7 +139,8 @@ Encoded encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Ta
     result.buffer.reset(new uint8_t[capacity]);  // uninitialised: pages never written cost nothing
     WordWriter out{result.buffer.get() + capacity};
     uint32_t x[kMaxLanes];
-    std::fill(x, x + kMaxLanes, kStateLow);
+    const uint32_t crc = crc_of(symbols, n);
+    for (size_t lane = 0; lane < lanes; ++lane) x[lane] = end_state(crc, lane);
 
     const TableView view = tables.view();
     size_t i = n;
@@ -167,8 +192,9 @@ void decode(const uint8_t* data, size_t size, const uint8_t* indexes, size_t n, 
     if (in.overrun) throw CorruptStream("truncated");
     if (!valid) throw CorruptStream("a symbol beyond the limit");
     if (in.next != in.end) throw CorruptStream("trailing bytes");
+    const uint32_t crc = crc_of(symbols, n);
     for (size_t lane = 0; lane < lanes; ++lane)
-        if (x[lane] != kStateLow) throw CorruptStream("wrong final state");
+        if (x[lane] != end_state(crc, lane)) throw CorruptStream("wrong final state");
 }
 
 template Encoded encode(const int16_t*, const uint8_t*, size_t, const Tables&, int);
