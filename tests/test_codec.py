@@ -28,6 +28,7 @@ from runtime.errors import (
     UnsupportedError,
     WrongModelError,
 )
+from tests import reference_coder
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -104,13 +105,41 @@ def test_info_describes_the_chunks_and_is_json(tiny: Codec, photo: np.ndarray) -
     assert last["offset"] + last["length"] == len(stream)
 
 
-def test_fixed_costs_are_small(tiny: Codec) -> None:
-    flat = np.full((8, 8, 3), 128, np.uint8)
-    for layers, most in (("base", 64), ("all", 160)):
-        stream = tiny.encode(flat, 0, layers=layers)
-        coded = sum(c["length"] for c in tiny.info(stream)["chunks"])
-        assert len(stream) - coded <= (52 if layers == "base" else 120)
-        assert len(stream) <= most
+def information(codec: Codec, stream: bytes) -> float:
+    """Bytes that the symbols of a stream are worth under the bundle's own tables."""
+    arrays = np.load(codec.bundle.path / "tables.npz")
+
+    def bits(symbols: np.ndarray, indexes: np.ndarray, kind: str) -> float:
+        tables = reference_coder.split_tables(*(arrays[f"{kind}_{k}"] for k in ("cdf", "sizes", "minimum")))
+        total = 0.0
+        for symbol, index in zip(symbols.flat, indexes.flat, strict=True):
+            table = tables[index]
+            k = int(symbol) - table.minimum
+            if not 0 <= k < table.size:
+                distance = max(-k, int(symbol) - table.maximum)
+                total += 5 + distance.bit_length() - 1
+                k = table.size
+            total -= np.log2((table.cdf[k + 1] - table.cdf[k]) / (1 << 14))
+        return total
+
+    found, total = codec.symbols(stream), 0.0
+    context = found["primary_hyper"]
+    for name, branch in (("primary", codec.bundle.primary), ("auxiliary", codec.bundle.auxiliary)):
+        if f"{name}_hyper" in found:
+            z = found[f"{name}_hyper"]
+            seen = z if name == "primary" else np.concatenate([z, context])
+            total += bits(z, np.indices(z.shape)[0], f"{name}_hyper")
+            total += bits(found[f"{name}_latents"], branch.scale_network(seen), "gaussian")
+    return total / 8
+
+
+@pytest.mark.parametrize(("layers", "container", "everything"), [("base", 42, 52), ("all", 76, 100)])
+def test_fixed_costs_are_small(tiny: Codec, layers: str, container: int, everything: int) -> None:
+    """Container, and container with checksums and coder states, of a small picture."""
+    picture = np.full((8, 8, 3), 128, np.uint8)
+    stream = tiny.encode(picture, 0, layers=layers)
+    assert len(stream) - sum(c["length"] for c in tiny.info(stream)["chunks"]) <= container
+    assert len(stream) - information(tiny, stream) <= everything
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P"])
