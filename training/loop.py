@@ -6,6 +6,7 @@ import argparse
 import csv
 import dataclasses
 import itertools
+import math
 import os
 import sys
 import time
@@ -40,6 +41,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument(
         "--decay", type=float, default=0.3, help="final share of the budget with cosine decay"
+    )
+    parser.add_argument(
+        "--balance",
+        type=float,
+        default=0.5,
+        help="losses are weighted by lambda^-this: 0.5 makes those of all levels about equally large",
     )
     parser.add_argument("--warmup", type=int, default=100, help="steps of linear warm-up")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -100,6 +107,14 @@ def groups_of(
 def lambdas_at(level: Tensor, bounds: tuple[float, float], levels: int) -> Tensor:
     low, high = bounds
     return low * (high / low) ** (level / (levels - 1))
+
+
+def balance(weight: Tensor, bounds: tuple[float, float], exponent: float) -> Tensor:
+    """Weights of the losses of images with these multipliers, 1 in the (geometric) middle of the range.
+
+    Unweighted, the top level's loss is about 25 times the bottom's, and low rates learn nothing.
+    """
+    return (weight / math.sqrt(bounds[0] * bounds[1])) ** -exponent
 
 
 @dataclasses.dataclass

@@ -21,6 +21,7 @@ from training.cognition import CognitionLoss
 from training.loop import (
     Trainer,
     add_options,
+    balance,
     branch_config,
     branch_option,
     groups_of,
@@ -77,13 +78,14 @@ def main(argv: list[str] | None = None) -> None:
             contrastive, distance = cognition(unfold(out.image[:seen]), unfold(folded[:seen]))
             share = (weight[:seen] / config.primary_lambda[1]).sqrt()
             term = args.cognition * share * (contrastive + distance)
-            loss = (
-                loss + term.mean()
-            )  # over the images it saw, so that its weight does not depend on how many
+            # Over the images it saw, so that its weight does not depend on how many.
+            images = len(loss)
+            loss = loss + torch.nn.functional.pad(term * (images / len(term)), (0, images - len(term)))
             figures |= {
                 "contrastive": float(contrastive.detach().mean()),
                 "distance": float(distance.detach().mean()),
             }
+        loss = loss * balance(weight, config.primary_lambda, args.balance)
         figures["loss"] = float(loss.detach().mean())
         return loss.mean(), figures
 

@@ -19,6 +19,7 @@ from model.config import QUADTREE_PASSES
 from training.loop import (
     Trainer,
     add_options,
+    balance,
     branch_config,
     branch_option,
     groups_of,
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         out = auxiliary(folded, level, base, received)
         bpp = out.bits.sum(1) / pixels_of(folded)
         error = mse(base.image + out.image, folded)
-        loss = bpp + weight * 255**2 * error
+        loss = (bpp + weight * 255**2 * error) * balance(weight, config.auxiliary_lambda, args.balance)
         return loss.mean(), {
             "loss": float(loss.detach().mean()),
             "bpp": float(bpp.detach().mean()),
