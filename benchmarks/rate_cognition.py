@@ -1,0 +1,178 @@
+"""What machines lose: task accuracy against real bytes, for the base stream and for other codecs.
+
+    python -m benchmarks.rate_cognition --data DATA [--twin BUNDLE] [--plot FILE.png]
+
+DATA has the labelled sets and networks of `benchmarks.tasks`. `rdc-base` is the base stream alone, decoded
+at beta = 1; `rdc-full` the whole stream at beta = 0; `twin` a single-branch bundle trained for MSE alone.
+Bits at equal accuracy: mean of log(bpp / bpp of the other) over the accuracies that both reach, curves made
+monotone; the intervals are 95 % of a paired bootstrap over images (the sets are small).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.common import table
+from benchmarks.tasks import TASKS, Picture, Score, Task
+from runtime import Codec
+
+Coder = Callable[[Picture, float], tuple[int, Picture]]  # picture, quality -> bytes, picture decoded
+
+
+@dataclass
+class Curve:
+    """bpp: float [qualities, images]. scores: one function of image numbers for each quality."""
+
+    bpp: np.ndarray
+    scores: list[Score]
+
+    def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean bpp and metric of these images, at each quality."""
+        return self.bpp[:, rows].mean(1), np.array([score(rows) for score in self.scores])
+
+
+def measure(task: Task, code: Coder, qualities: list[float]) -> Curve:
+    bpp, scores = np.zeros((len(qualities), len(task.items))), []
+    for q, quality in enumerate(qualities):
+        predictions = []
+        for index, (_, rgb) in enumerate(task.items):
+            size, decoded = code(rgb, quality)
+            bpp[q, index] = 8 * size / rgb[..., 0].size
+            predictions.append(task.predict(index, decoded))
+        scores.append(task.scorer(predictions))
+    return Curve(bpp, scores)
+
+
+def rdc(codec: Codec, layers: str, beta: float) -> Coder:
+    def code(rgb: Picture, quality: float) -> tuple[int, Picture]:
+        stream = codec.encode(rgb, quality, layers=layers)
+        return len(stream), codec.decode(stream, beta=beta)
+
+    return code
+
+
+def pillow(name: str, **options: object) -> Coder:
+    def code(rgb: Picture, quality: float) -> tuple[int, Picture]:
+        file = io.BytesIO()
+        Image.fromarray(rgb).save(file, name, quality=int(quality), **options)
+        return file.tell(), np.asarray(Image.open(file).convert("RGB"))
+
+    return code
+
+
+def extra_bits(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
+    """Mean extra bits of `test` at equal metric, as a fraction; NaN where the curves share no accuracy."""
+    curves = []
+    for bpp, metric in (anchor, test):
+        order = np.argsort(bpp)
+        bpp, metric = bpp[order], metric[order]
+        better = np.concatenate([[True], metric[1:] > np.maximum.accumulate(metric)[:-1]])
+        curves.append((metric[better], np.log(bpp[better])))
+    low, high = max(m[0] for m, _ in curves), min(m[-1] for m, _ in curves)
+    if not low < high:
+        return float("nan")
+    grid = np.linspace(low, high, 200)
+    base, other = (np.interp(grid, m, rate) for m, rate in curves)
+    return float(np.exp((other - base).mean()) - 1)
+
+
+def interval(anchor: Curve, test: Curve, samples: int) -> tuple[float, float, float]:
+    """`extra_bits`, and the 2.5 and 97.5 percentiles over resampled images (the same for both curves)."""
+    count = anchor.bpp.shape[1]
+    everything = np.arange(count)
+    random = np.random.default_rng(0)
+    drawn = [
+        extra_bits(anchor.at(rows), test.at(rows)) for rows in random.integers(0, count, (samples, count))
+    ]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
+    return extra_bits(anchor.at(everything), test.at(everything)), float(low), float(high)
+
+
+def plot(found: dict[str, dict[str, Curve]], originals: dict[str, float], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns = min(3, len(found))
+    rows = -(-len(found) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 4 * rows), squeeze=False)
+    for axis, (name, curves) in zip(axes.flat, found.items(), strict=False):
+        for codec, curve in curves.items():
+            axis.plot(*curve.at(np.arange(curve.bpp.shape[1])), "o-", label=codec, markersize=3)
+        axis.axhline(originals[name], color="grey", linewidth=1, linestyle=":", label="original")
+        axis.set(title=name, xlabel="bpp", ylabel=TASKS_METRIC[name], xlim=(0, None))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    for axis in axes.flat[len(found) :]:
+        axis.axis("off")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+TASKS_METRIC: dict[str, str] = {}  # filled as tasks are loaded, for the plot
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with nets/ and the labelled sets")
+    parser.add_argument("--model", help="bundle (default: the shipped one)")
+    parser.add_argument("--twin", help="single-branch bundle trained for MSE alone")
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--qualities", type=float, nargs="*", default=[0, 10, 20, 30, 40, 55, 70, 100])
+    parser.add_argument("--jpeg", type=float, nargs="*", default=[3, 6, 10, 15, 20, 30, 45, 70])
+    parser.add_argument("--full", action="store_true", help="also the whole stream at beta = 0")
+    parser.add_argument("--samples", type=int, default=200, help="bootstrap samples (0: no intervals)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    args = parser.parse_args(argv)
+    codec = Codec(args.model, threads=args.threads)
+    coders: dict[str, tuple[Coder, list[float]]] = {"rdc-base": (rdc(codec, "base", 1.0), args.qualities)}
+    if args.full:
+        coders["rdc-full"] = (rdc(codec, "all", 0.0), args.qualities)
+    if args.twin:
+        coders["twin"] = (rdc(Codec(args.twin, threads=args.threads), "all", 0.0), args.qualities)
+    coders["jpeg"] = (pillow("JPEG", optimize=True, subsampling=2), args.jpeg)
+
+    found: dict[str, dict[str, Curve]] = {}
+    originals: dict[str, float] = {}
+    rows, savings = [], []
+    for name in args.tasks:
+        task = TASKS[name](args.data, args.threads)
+        TASKS_METRIC[name] = task.metric
+        everything = np.arange(len(task.items))
+        unchanged = task.scorer([task.predict(i, rgb) for i, (_, rgb) in enumerate(task.items)])
+        originals[name] = unchanged(everything)
+        found[name] = {}
+        for label, (code, qualities) in tqdm(coders.items(), desc=name, file=sys.stderr):
+            curve = found[name][label] = measure(task, code, qualities)
+            for quality, bpp, metric in zip(qualities, *curve.at(everything), strict=True):
+                rows.append([name, task.metric, label, float(quality), float(bpp), float(metric)])
+        for label in coders:
+            if label != "rdc-base":
+                against = interval(found[name][label], found[name]["rdc-base"], args.samples)
+                savings.append([name, label, *(100 * value for value in against)])
+    if args.plot:
+        plot(found, originals, args.plot)
+    if args.json:
+        print(json.dumps({"original": originals, "points": rows, "extra_bits_percent": savings}, indent=1))
+        return
+    print(table(["network", "metric", "codec", "quality", "bpp", "value"], rows))
+    print("\noriginals: " + ", ".join(f"{name} {value:.3f}" for name, value in originals.items()))
+    print("\nbits of rdc-base against others at equal accuracy, %, and 95 % interval:")
+    print(table(["network", "against", "extra bits", "from", "to"], savings))
+
+
+if __name__ == "__main__":
+    main()
