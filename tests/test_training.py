@@ -7,10 +7,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from torchvision.models import resnet50
 
 from model import checkpoint
 from training import stage1, stage2
-from training.backbone import OnnxBackbone, fold_dequantize
+from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
 from training.cognition import CognitionLoss
 from training.losses import outside_range
 
@@ -125,6 +126,37 @@ def classifier(path) -> None:
     import onnx
 
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+
+
+def test_moco_checkpoints_are_read_with_gradients_to_the_image(tmp_path) -> None:
+    torch.manual_seed(0)
+    net = resnet50(weights=None)
+    net.fc = torch.nn.Sequential(torch.nn.Linear(2048, 2048), torch.nn.ReLU(), torch.nn.Linear(2048, 128))
+    state = {f"module.encoder_{kind}.{k}": v for kind in "qk" for k, v in net.state_dict().items()}
+    path = tmp_path / "moco_v2_800ep_pretrain.pth.tar"
+    torch.save(
+        {"epoch": 800, "arch": "resnet50", "state_dict": state | {"module.queue_ptr": torch.zeros(1)}}, path
+    )
+    backbone = load_backbone(path).train()
+    assert isinstance(backbone, MocoBackbone) and not any(p.requires_grad for p in backbone.parameters())
+    image = torch.rand(2, 3, 224, 224, requires_grad=True)
+    *maps, pooled = backbone(image)
+    assert [tuple(m.shape[1:]) for m in maps] == [(512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
+    normalised = (image - torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    ).reshape(1, 3, 1, 1)
+    net.fc = torch.nn.Identity()
+    torch.testing.assert_close(pooled, net.eval()(normalised), rtol=1e-3, atol=1e-4)
+    (gradient,) = torch.autograd.grad(pooled.square().sum(), image)
+    assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
+
+
+def test_other_files_are_no_moco_checkpoint(tmp_path) -> None:
+    torch.save(
+        {"state_dict": {"module.encoder_q.conv1.weight": torch.zeros(64, 3, 7, 7)}}, tmp_path / "x.pth"
+    )
+    with pytest.raises(ValueError, match="not a MoCo v2"):
+        load_backbone(tmp_path / "x.pth")
 
 
 def test_quantised_backbones_are_folded_and_give_gradients(tmp_path) -> None:

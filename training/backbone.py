@@ -1,4 +1,4 @@
-"""Frozen task networks as feature extractors: any ONNX classifier, converted to torch with gradients."""
+"""Frozen networks as feature extractors: any ONNX classifier, or a MoCo v2 ResNet-50, with gradients to the image."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from onnx import helper, numpy_helper, shape_inference
 from torch import Tensor, nn
+from torchvision.models import resnet50
 
 
 def fold_dequantize(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -61,19 +62,47 @@ def _taps(model: onnx.ModelProto) -> list[str]:
     return [*last.values(), pooled]
 
 
-class OnnxBackbone(nn.Module):
-    """Frozen classifier; `forward` takes images in [0, 1], [N, 3, H, W], and returns its tapped features.
+class Backbone(nn.Module):
+    """Frozen network; `forward` takes images in [0, 1], [N, 3, H, W], and returns its features.
 
-    The last feature is the pooled one, [N, C]; the others are maps, from fine to coarse. `scale` and
-    `shift` give the network's preprocessing, pixel * scale + shift for pixels in [0, 1].
+    The last feature is the pooled one, [N, C]; the others are maps, from fine to coarse. Images are
+    resized to `side` and normalised as pixel * scale + shift (a value for each colour).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, side: int, scale: list[float], shift: list[float]) -> None:
+        super().__init__()
+        self.side = side
+        self.register_buffer("scale", torch.tensor(scale).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).reshape(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Backbone:
+        return super().train(False)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        with torch.autocast(image.device.type, enabled=False):
+            image = F.interpolate(image.float(), (self.side, self.side), mode="bilinear", align_corners=False)
+            # Channels-last fp32: about four times as fast on a CPU as the default layout, gradients included.
+            image = (image * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
+            *maps, pooled = self.features(image)
+        return [*maps, pooled.flatten(1)]
+
+
+class OnnxBackbone(Backbone):
+    """An ONNX classifier; its features are the last tensor of each resolution below 1/4, and the pooled one.
+
+    scale, shift: of its preprocessing, for pixels in [0, 1].
     """
 
     def __init__(self, path: str | Path, scale: float = 2.0, shift: float = -1.0) -> None:
-        super().__init__()
         model = fold_dequantize(onnx.load(str(path)))
         dims = model.graph.input[0].type.tensor_type.shape.dim
-        self.side = dims[2].dim_value
-        self.scale, self.shift = scale, shift
+        super().__init__(dims[2].dim_value, [scale] * 3, [shift] * 3)
         taps = _taps(model)
         del model.graph.output[:]
         model.graph.output.extend(
@@ -87,16 +116,50 @@ class OnnxBackbone(nn.Module):
                 needed.update(node.input)
         del model.graph.node[:]
         model.graph.node.extend(reversed(kept))
-        # Channels-last fp32: about four times as fast on a CPU as the default layout, gradients included.
         self.net = onnx2torch.convert(model).eval().to(memory_format=torch.channels_last)
         self.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> OnnxBackbone:
-        return super().train(False)
+    def features(self, image: Tensor) -> list[Tensor]:
+        return list(self.net(image))
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        with torch.autocast(image.device.type, enabled=False):
-            image = F.interpolate(image.float(), (self.side, self.side), mode="bilinear", align_corners=False)
-            image = (image * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
-            *maps, pooled = self.net(image)
-        return [*maps, pooled.flatten(1)]
+
+class MocoBackbone(Backbone):
+    """The query encoder of a MoCo v2 checkpoint (He et al.; ResNet-50 as in torchvision, 224 pixels).
+
+    The file is the original's: a dictionary whose `state_dict` has `module.encoder_q.*`. Only tensors are
+    unpickled. The projection head is dropped: features are those of stages 2 to 4 and the pooled one.
+    Raises ValueError where the file has another layout.
+    """
+
+    PREFIX = "module.encoder_q."
+
+    def __init__(self, path: str | Path) -> None:
+        mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        super().__init__(
+            224, [1 / d for d in deviation], [-m / d for m, d in zip(mean, deviation, strict=True)]
+        )
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = saved.get("state_dict", {}) if isinstance(saved, dict) else {}
+        encoder = {k.removeprefix(self.PREFIX): v for k, v in tensors.items() if k.startswith(self.PREFIX)}
+        net = resnet50(weights=None)
+        net.fc = nn.Identity()
+        try:
+            net.load_state_dict({k: v for k, v in encoder.items() if not k.startswith("fc.")})
+        except RuntimeError as error:
+            raise ValueError(f"{path} is not a MoCo v2 ResNet-50 checkpoint: {error}") from None
+        self.net = net.eval().to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        net = self.net
+        x = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(image)))))
+        maps = []
+        for stage in (net.layer2, net.layer3, net.layer4):
+            x = stage(x)
+            maps.append(x)
+        return [*maps, net.avgpool(x)]
+
+
+def load_backbone(path: str | Path) -> Backbone:
+    """An ONNX classifier (.onnx; pixels scaled to -1..1) or a MoCo v2 ResNet-50 (any other suffix)."""
+    return OnnxBackbone(path) if Path(path).suffix == ".onnx" else MocoBackbone(path)

@@ -16,7 +16,7 @@ from torch import Tensor
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.linear import start_linear
 from model.transforms import unfold
-from training.backbone import OnnxBackbone
+from training.backbone import load_backbone
 from training.cognition import CognitionLoss
 from training.loop import (
     Trainer,
@@ -40,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     branch_option(parser)
     parser.add_argument("--levels", type=int, default=8, help="trained gain levels")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
-    parser.add_argument("--backbone", help="ONNX classifier for the cognition loss (inputs scaled to -1..1)")
+    parser.add_argument(
+        "--backbone", help="for the cognition loss: ONNX classifier (inputs -1..1) or MoCo v2 file"
+    )
     parser.add_argument("--cognition", type=float, default=1.0, help="weight of the cognition loss, in bpp")
     parser.add_argument("--cognition-crops", type=int, default=4, help="images of a batch that it looks at")
     parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
@@ -58,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.init and trainer.progress.steps == 0:
         print("starting from the principal components of training crops", file=sys.stderr)
         start_linear(model.primary, trainer.first_crops(COMPONENT_CROPS))
-    cognition = CognitionLoss(OnnxBackbone(args.backbone)).to(trainer.device) if args.backbone else None
+    cognition = CognitionLoss(load_backbone(args.backbone)).to(trainer.device) if args.backbone else None
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
