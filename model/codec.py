@@ -218,7 +218,6 @@ class AuxiliaryBranch(_Branch):
             for parameter in (*self.analysis.head.parameters(), *self.analysis.linear.parameters()):
                 parameter[:shared] *= product.reshape(-1, *[1] * (parameter.ndim - 1))
             self.analysis.stem.weight[:, IMAGE_CHANNELS:] = 0
-            self.analysis.linear.weight[:, IMAGE_CHANNELS:] = 0
             self.synthesis.stem.weight[:, shared:] = 0
             upsample = self.synthesis.linear[0]
             assert isinstance(upsample, nn.Conv2d)

@@ -32,8 +32,8 @@ def unfold(folded: Tensor) -> Tensor:
 class Analysis(nn.Module):
     """Folded image(s) -> latent y, float32 [N, latent, H/16, W/16].
 
-    A linear transform of 16x16 blocks (`linear`) plus what the network adds to it: fidelity at high rates
-    needs many nearly linear channels, which a network finds slowly (`model.linear` starts it).
+    A linear transform of the first image's 16x16 blocks (`linear`) plus what the network adds to it: fidelity at
+    high rates needs many nearly linear channels, which a network finds slowly (`model.linear` starts it).
     """
 
     def __init__(self, config: BranchConfig, inputs: int = IMAGE_CHANNELS) -> None:
@@ -45,12 +45,13 @@ class Analysis(nn.Module):
         self.down = conv3x3(c, c, stride=2)
         self.deep = blocks(c, config.deep_blocks)
         self.head = conv1x1(c, config.latent)
-        self.linear = nn.Conv2d(inputs, config.latent, 2, stride=2)
+        self.linear = nn.Conv2d(IMAGE_CHANNELS, config.latent, 2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.deep(self.down(self.body(self.stem(x))))
         with torch.autocast(y.device.type, enabled=False):
-            return (self.head(y.float()) + self.linear(x.float())) * self.scale
+            image = x if x.shape[1] == IMAGE_CHANNELS else x[:, :IMAGE_CHANNELS]
+            return (self.head(y.float()) + self.linear(image.float())) * self.scale
 
 
 class Synthesis(nn.Module):
