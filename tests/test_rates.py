@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHIPPED
-from skimage import data
 
 from export.from_bundle import load_model
 from model.transforms import fold
@@ -14,10 +13,9 @@ from runtime import Codec
 
 
 @pytest.mark.parametrize("quality", [0, 25, 50, 75, 100])
-def test_real_size_is_the_estimated_rate(shipped: Codec, quality: float) -> None:
-    """Not yet true of smaller full streams: their seven chunks cost about 120 bytes (docs/results.md)."""
+def test_real_size_is_the_estimated_rate(shipped: Codec, quality: float, photos: list[np.ndarray]) -> None:
     codec, model = shipped, load_model(SHIPPED)
-    for photo in (data.astronaut(), data.coffee()):
+    for photo in photos:
         photo = photo[: photo.shape[0] // 64 * 64, : photo.shape[1] // 64 * 64]
         stream = codec.encode(photo, quality)
         info = codec.info(stream)
