@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=21, help="rows of the map")
     parser.add_argument("--crop", type=int, default=320)
     parser.add_argument("--base-share", type=float, default=0.5, help="most of the bytes that the base takes")
-    parser.add_argument("--lambdas", type=float, nargs=2, default=(0.0009, 0.25), metavar=("LOW", "HIGH"))
+    parser.add_argument("--lambdas", type=float, nargs=2, default=(0.0025, 0.25), metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
     codec = Codec(args.model)
     everything = photos(args.data)
