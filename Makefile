@@ -18,10 +18,10 @@ test: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m pytest -m "not slow and not gpu"
 
 test-slow: $(VENV_TEST)/.installed
-	$(VENV_TEST)/bin/python -m pytest -m "slow and not gpu"
+	$(VENV_TEST)/bin/python -m pytest -m "slow and not gpu" || test $$? -eq 5  # 5: there are none yet
 
 test-gpu: $(VENV_TEST)/.installed
-	$(VENV_TEST)/bin/python -m pytest -m gpu
+	$(VENV_TEST)/bin/python -m pytest -m gpu || test $$? -eq 5  # 5: there are none yet
 
 lint: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/ruff check .

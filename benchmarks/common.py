@@ -64,24 +64,37 @@ def mean_curve(points: Sequence[Point], codec: str) -> tuple[np.ndarray, np.ndar
 def extra_bits(
     anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], low: float, high: float
 ) -> float:
-    """BD-rate as a fraction (VCEG-M33, piecewise cubic): mean extra bits of `test` at equal PSNR, over the
-    anchor's points from low to high bpp. Curves are (bpp, PSNR) by rising bpp; points that a cheaper one
-    beats are left out, because the measure needs rising curves."""
+    """BD-rate as a fraction (VCEG-M33, piecewise cubic): mean extra bits of `test` at equal PSNR, over that
+    part of the anchor's curve from low to high bpp which `test` reaches (`overlap`). Curves are (bpp, PSNR) by
+    rising bpp; points that a cheaper one beats are left out, because the measure needs rising curves."""
     from bjontegaard import bd_rate
+    from scipy.interpolate import PchipInterpolator
 
     best = np.maximum.accumulate(test[1])
     keep = np.concatenate([[True], best[1:] > best[:-1]])
     test = (test[0][keep], test[1][keep])
-    inside = (anchor[0] >= low) & (anchor[0] <= high)
+    inside = (anchor[0] > low) & (anchor[0] < high)
+    # The ends of the interval lie between measured points.
+    ends = np.clip([low, high], anchor[0][0], anchor[0][-1])
+    curve = PchipInterpolator(np.log(anchor[0]), anchor[1])
+    bpp = np.concatenate([ends[:1], anchor[0][inside], ends[1:]])
     found = bd_rate(
-        anchor[0][inside],
-        anchor[1][inside],
+        bpp,
+        curve(np.log(bpp)),
         *test,
         method="pchip",
         require_matching_points=False,
         min_overlap=0,
     )
     return float(found) / 100
+
+
+def overlap(
+    anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], low: float, high: float
+) -> tuple[float, float]:
+    """The part of low to high bpp of the anchor whose PSNR `test` reaches."""
+    lowest, highest = np.interp([test[1].min(), test[1].max()], anchor[1], anchor[0])
+    return max(low, float(lowest)), min(high, float(highest))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

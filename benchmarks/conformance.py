@@ -51,18 +51,20 @@ def compare(streams: list[bytes], model: str | Path | None) -> dict[str, dict[st
     }
     samples = 0
     for data in tqdm(streams, unit="stream", file=sys.stderr):
-        symbols, picture = first[1].symbols(data), first[1].decode(data).astype(int)
-        samples += picture.size
+        symbols = first[1].symbols(data)
+        pictures = [first[1].decode(data, beta=beta).astype(int) for beta in (0, 1)]  # both decoder graphs
+        samples += sum(p.size for p in pictures)
         for name, reader in others:
             theirs = reader.symbols(data)
             same = theirs.keys() == symbols.keys() and all(
                 np.array_equal(theirs[k], symbols[k]) for k in symbols
             )
-            difference = np.abs(reader.decode(data).astype(int) - picture)
             row = found[name]
             row["streams with other symbols"] += not same
-            row["samples that differ"] += int((difference > 0).sum())
-            row["largest difference"] = max(row["largest difference"], float(difference.max()))
+            for beta, picture in enumerate(pictures):
+                difference = np.abs(reader.decode(data, beta=beta).astype(int) - picture)
+                row["samples that differ"] += int((difference > 0).sum())
+                row["largest difference"] = max(row["largest difference"], float(difference.max()))
     for row in found.values():
         row["samples that differ"] /= samples
     return found

@@ -16,6 +16,7 @@ from benchmarks.common import (
     dump,
     extra_bits,
     mean_curve,
+    overlap,
     photos,
     pillow_point,
     psnr,
@@ -24,7 +25,7 @@ from benchmarks.common import (
 from runtime import Codec
 
 QUALITIES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
-JPEG_QUALITIES = (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 85, 90, 95)
+JPEG_QUALITIES = (5, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 85, 90, 95)
 OTHER_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 
@@ -96,7 +97,11 @@ def main(argv: list[str] | None = None) -> None:
     low, high = args.range
     print(f"\nbytes against JPEG at equal PSNR, mean over {low}-{high} bpp of JPEG:")
     for codec in dict.fromkeys(p.codec for p in points):
-        print(f"  {codec:10s} {extra_bits(anchor, mean_curve(points, codec), low, high):+.1%}")
+        curve = mean_curve(points, codec)
+        start, end = overlap(anchor, curve, low, high)
+        print(
+            f"  {codec:10s} {extra_bits(anchor, curve, low, high):+.1%}  (of it {start:.2f}-{end:.2f} compared)"
+        )
 
 
 if __name__ == "__main__":

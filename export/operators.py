@@ -1,7 +1,7 @@
 """The fused operations: ONNX nodes of domain `rdc`, each with a function body of ordinary operators.
 
 ONNX Runtime inlines the body; TensorRT takes the registered plugin when `plugin_namespace` names one, and
-the body when it is missing (Decision 2). The bodies are the specification that every kernel must equal.
+the body when it is missing. The bodies are the specification that every kernel must equal.
 They are dtype-polymorphic: they compute in float32 and cast the result like an input (or to `to`).
 
     ImageToTensor(pixels; to)                 int8 [N,H,W,3] = value - 128  ->  [N,192,H/8,W/8] in [0,1]

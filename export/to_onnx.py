@@ -30,10 +30,11 @@ from export.tables import parsing_config, tables_of
 from export.verify import ExportError, verify
 from model import RateDistortionCognition, checkpoint
 from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
-from runtime.bundle import FORMAT, identity
+from runtime.bundle import FORMAT, Bundle, identity
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
 DEFAULT_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
+SINGLE_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 100.0], "aux_quality": [0.0, 100.0]}
 MANIFEST = "manifest.json"
 
 
@@ -89,10 +90,12 @@ GRAPH_INPUTS = {
 
 
 def _replaceable(folder: Path) -> bool:
-    """Missing, empty, or a bundle: a mistyped output folder must not cost somebody's work."""
+    """Missing, empty, or a bundle: a mistyped output folder must not cost somebody's work (browser extensions
+    have a manifest.json too)."""
     if not folder.exists():
         return True
-    return folder.is_dir() and ((folder / MANIFEST).exists() or not any(folder.iterdir()))
+    bundle = all((folder / name).is_file() for name in (MANIFEST, "tables.npz", LEFT_OVER))
+    return folder.is_dir() and (bundle or not any(folder.iterdir()))
 
 
 def export_bundle(
@@ -144,6 +147,7 @@ def export_bundle(
         }
         (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         verify(load_model(made), made)
+        Bundle(made)  # what the runtime would refuse (a bad quality map) is not written
         if folder.exists():
             folder.rename(Path(temporary) / "replaced")
         made.rename(folder)
@@ -161,8 +165,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     folder = args.output or Path(args.checkpoint).with_suffix(".bundle")
-    quality_map = json.loads(args.quality_map.read_text()) if args.quality_map else DEFAULT_MAP
     model = checkpoint.load(args.checkpoint)
+    default = SINGLE_MAP if model.auxiliary is None else DEFAULT_MAP
+    quality_map = json.loads(args.quality_map.read_text()) if args.quality_map else default
     export_bundle(model, folder, args.name or folder.name, quality_map)
     size = sum(p.stat().st_size for p in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB, every graph equal to PyTorch within the tolerance")

@@ -56,7 +56,7 @@ class ModelConfig:
         default_factory=lambda: BranchConfig(slices=QUADTREE_PASSES)
     )
     levels: int = 8
-    primary_lambda: tuple[float, float] = (0.0004, 0.04)
+    primary_lambda: tuple[float, float] = (0.0004, 0.18)
     auxiliary_lambda: tuple[float, float] = (0.0018, 0.18)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Building blocks that inference engines like: 1x1 and 3x3 depthwise convolutions, pixel shuffle (Decision 4)."""
+"""Building blocks that inference engines like: 1x1 and 3x3 depthwise convolutions, pixel shuffle."""
 
 from __future__ import annotations
 

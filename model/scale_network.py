@@ -1,4 +1,4 @@
-"""The integer scale network, trained quantised (Decision 1: decoding never depends on floating point).
+"""The integer scale network, trained quantised (decoding must never depend on floating point).
 
 int8 weights, int32 accumulators, activations clip((acc + (1 << (k - 1))) >> k, 0, clip). It is simulated
 here in float32 on integer values: every accumulator stays below 2^24, so the floats are exact and equal

@@ -315,7 +315,9 @@ def _image_file(pixels: Any, picture_format: str) -> bytes:
     file = io.BytesIO()
     try:
         Image.fromarray(pixels).save(file, picture_format)
-    except (OSError, ValueError) as error:
+    except (
+        Exception
+    ) as error:  # Pillow's writers raise what their formats run into: OverflowError, struct.error
         raise InputError(f"cannot write as {picture_format}: {_one_line(error)}") from None
     return file.getvalue()
 

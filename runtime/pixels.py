@@ -32,7 +32,9 @@ def size_of(image: Any) -> tuple[int, int]:
         mode = getattr(image, "mode", None)
         if mode is None or not hasattr(image, "convert"):
             raise InputError(f"image must be a uint8 array or a PIL image, got {type(image).__name__}")
-        what = f"{mode} with transparency" if "transparency" in image.info else mode
+        # The attribute knows of palettes with transparency too; objects that only look like images lack it.
+        transparent = getattr(image, "has_transparency_data", "transparency" in image.info)
+        what = f"{mode} with transparency" if transparent else mode
         if what not in _PLAIN_MODES:
             raise InputError(f"no rule for images of mode {what}: convert to RGB first")
         if _is_deep(image):

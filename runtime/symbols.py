@@ -1,4 +1,4 @@
-"""Latent symbols <-> chunk payloads. Integers only: nothing here depends on a backend (Decision 1)."""
+"""Latent symbols <-> chunk payloads. Integers only: nothing here depends on a backend."""
 
 from __future__ import annotations
 

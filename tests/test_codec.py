@@ -393,3 +393,18 @@ def test_import_is_quick_and_brings_no_training_framework() -> None:
     ]
     assert all(found.strip() == "[]" for _, found in runs)
     assert min(float(seconds) for seconds, _ in runs) <= 0.5
+
+
+def test_large_pictures_need_no_memory_arena() -> None:
+    options = ort.SessionOptions()
+    options.enable_cpu_mem_arena = False
+    codec = Codec(TINY, session_options=options)
+    picture = np.full((1700, 1700, 3), 90, np.uint8)  # from 8 MiB on, memory is given back after a run
+    assert codec.decode(codec.encode(picture, 0, layers="base")).shape == picture.shape
+
+
+def test_palettes_with_transparency_are_refused(tiny: Codec) -> None:
+    picture = Image.new("RGBA", (16, 16), (10, 20, 30, 128)).quantize()
+    assert picture.mode == "P"
+    with pytest.raises(InputError, match="transparency"):
+        tiny.encode(picture)

@@ -14,12 +14,14 @@ from onnx import TensorProto, helper
 
 from export.from_bundle import load_model
 from export.operators import DOMAIN, FUNCTIONS, OPSET
+from export.to_onnx import DEFAULT_MAP, export_bundle
 from export.to_onnx import main as to_onnx
 from export.verify import ExportError, compare_pictures, verify
 from model import checkpoint
 from model.context import pass_of
 from model.gain import interpolate
 from model.transforms import fold, unfold
+from runtime.errors import CodecError
 
 FLOAT, INT8, INT32 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32
 
@@ -172,3 +174,18 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path) -> None:
     with pytest.raises(checkpoint.CheckpointError):
         to_onnx([str(tmp_path / "x.safetensors"), "-o", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")  # as a browser extension has
+    (tmp_path / "work.txt").write_text("mine")
+    with pytest.raises(ExportError):
+        export_bundle(checkpoint.load(TINY_CHECKPOINT), tmp_path, "x", DEFAULT_MAP)
+    assert (tmp_path / "work.txt").read_text() == "mine"
+
+
+def test_a_bundle_that_the_runtime_refuses_is_not_written(tmp_path) -> None:
+    falling = {"quality": [0, 100], "base_quality": [50, 20], "aux_quality": [0, 100]}
+    with pytest.raises(CodecError):
+        export_bundle(checkpoint.load(TINY_CHECKPOINT), tmp_path / "made", "x", falling)
+    assert not (tmp_path / "made").exists()

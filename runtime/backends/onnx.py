@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -49,13 +50,14 @@ class OnnxRuntimeBackend:
     def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         session = self._session(graph)
         options = None
-        if sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES:
+        large = sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES
+        if large and self._options.enable_cpu_mem_arena:
             # The arena would keep the memory of one large picture for as long as the codec lives.
             options = ort.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             return session.run(None, inputs, options)
         except Exception as error:
-            if "alloc" in str(error).lower():
+            if isinstance(error, MemoryError) or re.search(r"failed to allocate|bad_alloc", str(error), re.I):
                 raise LimitError(f"not enough memory to run {graph}") from error
             raise BackendError(f"ONNX Runtime failed in {graph}: {error}") from error
