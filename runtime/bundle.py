@@ -124,9 +124,15 @@ class Bundle:
         if identity(arrays, manifest["parsing"]) != self.parse_id:
             raise ValueError("tables.npz is not the one that parse_id names")
         self.gaussian = _tables(arrays, "gaussian")
-        self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"])
+        strides = {"pixels": PIXEL_STRIDE // 8, "latent": LATENT_STRIDE, "hyper": PIXEL_STRIDE}
+        if manifest["strides"] != strides:
+            raise ValueError(f"strides are {manifest['strides']}, this runtime knows {strides}")
+        count = len(self.gaussian)
+        self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"], count)
         auxiliary = manifest["parsing"]["auxiliary"]
-        self.auxiliary = None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary)
+        self.auxiliary = (
+            None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, count, self.primary.hyper)
+        )
         self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
         names = [f"{way}_{part}" for part in ("base", "full") for way in ("encode", "decode")]
         if missing := [n for n in names if n not in self.graphs and (auxiliary or n.endswith("_base"))]:
@@ -156,7 +162,11 @@ def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
     )
 
 
-def _branch(arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, Any]) -> Branch:
+def _branch(
+    arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, Any], tables: int, context: int = 0
+) -> Branch:
+    """context: channels that the scale network sees besides the branch's own z. tables: Gaussian ones."""
+
     def layer(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         return (
             arrays[f"{name}_weight"],
@@ -166,12 +176,21 @@ def _branch(arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, Any
         )
 
     layers = [layer(f"{prefix}_scale{k}") for k in range(config["scale_layers"])]
+    latent, hyper = int(config["latent"]), int(config["hyper"])
+    hyper_tables = _tables(arrays, f"{prefix}_hyper")
+    if len(hyper_tables) != hyper:
+        raise ValueError(f"{prefix}: {len(hyper_tables)} hyper tables for {hyper} channels")
+    shape = layers[0][0].shape[1], layers[-1][0].shape[0]
+    if shape != (hyper + context, latent * (PIXEL_STRIDE // LATENT_STRIDE) ** 2):
+        raise ValueError(f"{prefix}: a scale network of {shape[0]} -> {shape[1]} channels does not fit")
+    if layers[-1][3] >= tables:
+        raise ValueError(f"{prefix}: the scale network names table {layers[-1][3]} of {tables}")
     return Branch(
-        latent=int(config["latent"]),
-        hyper=int(config["hyper"]),
+        latent=latent,
+        hyper=hyper,
         levels=int(config["levels"]),
         slices=int(config["slices"]),
         slice_order=np.array(config["slice_order"], np.uint8).reshape(2, 2),
-        hyper_tables=_tables(arrays, f"{prefix}_hyper"),
+        hyper_tables=hyper_tables,
         scale_network=ScaleNetwork(layers, PIXEL_STRIDE // LATENT_STRIDE),
     )

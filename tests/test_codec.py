@@ -19,6 +19,7 @@ from conftest import TINY
 from PIL import Image
 
 from runtime import Codec
+from runtime.bundle import identity
 from runtime.errors import (
     BackendError,
     CorruptError,
@@ -309,6 +310,7 @@ def test_a_missing_or_damaged_bundle_is_named(tmp_path, photo: np.ndarray) -> No
     [
         {"files": {}},
         {"files": []},
+        {"strides": {"pixels": 8, "latent": 32, "hyper": 64}},
         {"graphs": {}},
         {"graphs": []},
         {"quality_map": {"quality": [], "base_quality": [], "aux_quality": []}},
@@ -408,3 +410,17 @@ def test_palettes_with_transparency_are_refused(tiny: Codec) -> None:
     assert picture.mode == "P"
     with pytest.raises(InputError, match="transparency"):
         tiny.encode(picture)
+
+
+@pytest.mark.parametrize(("channels", "message"), [("hyper", "hyper tables"), ("latent", "scale network")])
+def test_tables_that_do_not_fit_the_manifest_are_refused(tmp_path, channels: str, message: str) -> None:
+    """A bundle whose identity is right and whose parts do not belong together."""
+    for file in TINY.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["parsing"]["primary"][channels] *= 2
+    arrays = dict(np.load(tmp_path / "tables.npz"))
+    manifest["parse_id"] = identity(arrays, manifest["parsing"]).hex()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CorruptError, match=message):
+        Codec(tmp_path)

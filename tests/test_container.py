@@ -240,6 +240,16 @@ def test_arbitrary_bytes_give_a_stream_or_a_typed_error(noise, led_by_magic):
         read(b"RDC\x01\x00\x00" + noise if led_by_magic else noise)
 
 
+@settings(max_examples=500)
+@given(st.binary(min_size=16, max_size=16), st.lists(st.integers(0, 5), max_size=8), st.integers(0, 3))
+def test_any_header_with_a_right_checksum_gives_a_stream_or_a_typed_error(fields, types, tail):
+    """Identities, sizes and qualities at random, and chunk types in any order: what is behind the CRC."""
+    head = b"RDC\x01\x00\x00" + fields + bytes([0, len(types)])
+    head += b"".join(bytes([kind, 0]) + bytes(4) for kind in types)  # the CRC of no bytes is 0
+    with contextlib.suppress(CodecError):
+        read(head + crc32c(head).to_bytes(4, "little") + bytes(tail))
+
+
 def test_slices_beyond_those_asked_for_are_not_looked_at():
     data = bytearray(container.write(EXAMPLE_HEADER, FULL_CHUNKS))
     data[read(data).chunks[5].offset] ^= 1

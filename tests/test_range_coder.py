@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 
 import numpy as np
@@ -100,18 +101,30 @@ def test_tables_that_differ_only_in_what_symbols_mean_are_noticed(n):
         decode(data, indexes, other, LIMIT)
 
 
+PINNED = Tables(
+    np.array([0, 4000, 12000, 16000, 16384, 0, 16383, 16384], np.uint16),
+    np.array([3, 1], np.int32),
+    np.array([-1, 0], np.int32),
+)
+
+
 def test_golden_bytes():
     """A changed byte here is a broken promise to every stream already written."""
-    tables = Tables(
-        np.array([0, 4000, 12000, 16000, 16384, 0, 16383, 16384], np.uint16),
-        np.array([3, 1], np.int32),
-        np.array([-1, 0], np.int32),
-    )
     symbols = np.array([0, 1, -1, 0, 0, 5, -300, 0, 0, 1, 0, 0], np.int32)
     indexes = np.array([0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 1], np.uint8)
-    data = encode(symbols, indexes, tables, 300)
+    data = encode(symbols, indexes, PINNED, 300)
     assert data.hex() == "9b01fd9684f82b53c029"
-    assert decode(data, indexes, tables, 300).tolist() == symbols.tolist()
+    assert decode(data, indexes, PINNED, 300).tolist() == symbols.tolist()
+
+
+def test_golden_bytes_of_many_lanes(path):
+    """Sixteen lanes, three of which end in a part of the CRC, and a rest that fills no group of lanes."""
+    number = np.arange(262_149)
+    symbols = (number * number % 7 - 2).astype(np.int32)
+    data = encode(symbols, (number % 5 == 0).astype(np.uint8), PINNED, 300)
+    assert (
+        hashlib.sha256(data).hexdigest() == "2c0fa2a5bcbc1af640e6a1bacca3f8de50ee2ee30f5a79c242dd221a26f93603"
+    )
 
 
 # --- any tables, any symbols
