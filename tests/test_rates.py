@@ -25,7 +25,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(index, quality, id=f"{name}-{quality}", marks=missed)
 
 
-@pytest.mark.parametrize(("index", "quality"), cases())
+@pytest.mark.parametrize(("index", "quality"), list(cases()))
 def test_real_size_is_the_estimated_rate(
     shipped: Codec, index: int, quality: float, photos: list[np.ndarray]
 ) -> None:
