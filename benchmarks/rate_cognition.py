@@ -98,7 +98,9 @@ def interval(anchor: Curve, test: Curve, samples: int) -> tuple[float, float, fl
     return extra_bits(anchor.at(everything), test.at(everything)), float(low), float(high)
 
 
-def plot(found: dict[str, dict[str, Curve]], originals: dict[str, float], path: Path) -> None:
+def plot(
+    found: dict[str, dict[str, Curve]], metrics: dict[str, str], originals: dict[str, float], path: Path
+) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -111,16 +113,13 @@ def plot(found: dict[str, dict[str, Curve]], originals: dict[str, float], path: 
         for codec, curve in curves.items():
             axis.plot(*curve.at(np.arange(curve.bpp.shape[1])), "o-", label=codec, markersize=3)
         axis.axhline(originals[name], color="grey", linewidth=1, linestyle=":", label="original")
-        axis.set(title=name, xlabel="bpp", ylabel=TASKS_METRIC[name], xlim=(0, None))
+        axis.set(title=name, xlabel="bpp", ylabel=metrics[name], xlim=(0, None))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     for axis in axes.flat[len(found) :]:
         axis.axis("off")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-
-
-TASKS_METRIC: dict[str, str] = {}  # filled as tasks are loaded, for the plot
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -146,11 +145,12 @@ def main(argv: list[str] | None = None) -> None:
     coders["jpeg"] = (pillow("JPEG", optimize=True, subsampling=2), args.jpeg)
 
     found: dict[str, dict[str, Curve]] = {}
+    metrics: dict[str, str] = {}
     originals: dict[str, float] = {}
     rows, savings = [], []
     for name in args.tasks:
         task = TASKS[name](args.data, args.threads)
-        TASKS_METRIC[name] = task.metric
+        metrics[name] = task.metric
         everything = np.arange(len(task.items))
         unchanged = task.scorer([task.predict(i, rgb) for i, (_, rgb) in enumerate(task.items)])
         originals[name] = unchanged(everything)
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
                 against = interval(found[name][label], found[name]["rdc-base"], args.samples)
                 savings.append([name, label, *(100 * value for value in against)])
     if args.plot:
-        plot(found, originals, args.plot)
+        plot(found, metrics, originals, args.plot)
     if args.json:
         print(json.dumps({"original": originals, "points": rows, "extra_bits_percent": savings}, indent=1))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def _taps(model: onnx.ModelProto) -> list[str]:
     return [*last.values(), pooled]
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Frozen network; `forward` takes images in [0, 1], [N, 3, H, W], and returns its features.
 
     The last feature is the pooled one, [N, C]; the others are maps, from fine to coarse. Images are
@@ -81,8 +82,9 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:
         return super().train(False)
 
+    @abstractmethod
     def features(self, image: Tensor) -> list[Tensor]:
-        raise NotImplementedError
+        """Of a normalised image [N, 3, side, side]: maps from fine to coarse, then the pooled feature."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         with torch.autocast(image.device.type, enabled=False):
