@@ -2,7 +2,7 @@
 
 Every function checks its arguments and raises ValueError naming the one that is wrong; arrays must
 be C-contiguous and of the exact type, nothing is converted. The GIL is released while coding, and
-every object may be used by several threads at once.
+every object but a Decoder may be used by several threads at once.
 """
 
 from collections.abc import Sequence
@@ -66,6 +66,33 @@ def decode(
     +-limit. The final states hold 15 bits of the symbols' CRC-32C (30 or all 32 of them where there are
     more lanes), so wrong tables are noticed too; a container should still carry a checksum of the bytes.
     """
+
+def encode_parts(
+    parts: Sequence[tuple[NDArray[np.int32] | NDArray[np.int16], NDArray[np.uint8], Tables, int]],
+) -> bytes:
+    """Code (symbols, indexes, tables, limit) one after the other as one segment, all symbols of one type.
+
+    One chain of states and one CRC: a few bytes less than a segment for each, and a decoder can work out
+    the indexes of a part from the symbols of those before it.
+    """
+
+class Decoder:
+    """Reads a segment of several parts: `read` each of them, then `finish`.
+
+    All the symbols are certain only once `finish` has returned. For one thread, and of no use after an error or
+    `finish` (ValueError).
+    """
+
+    def __init__(self, data: Buffer) -> None:
+        """Raises CorruptStream for an odd number of bytes."""
+
+    def read(
+        self, indexes: NDArray[np.uint8], tables: Tables, limit: int, dtype: DTypeLike = "int32"
+    ) -> NDArray[Any]:
+        """The next symbols, within +-limit, as `decode` returns them. Raises CorruptStream."""
+
+    def finish(self) -> None:
+        """Raises CorruptStream for trailing bytes or a wrong final state."""
 
 def lanes(n: int) -> int:
     """How many interleaved lanes code n symbols: 1 to 16, a power of two."""

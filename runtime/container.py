@@ -26,16 +26,16 @@ from runtime.errors import (
 
 MAGIC = b"RDC"
 VERSION = 1
-IMAGE_RGB8 = 0
 ID_BYTES = 4
 MAX_SIDE = 1 << 24
 MAX_CHUNKS = 1 << 16
 QUALITY_MAX = 100
 _QUALITY_ONE = 256
 _VARINT_BYTES = 5
+_TYPE_BITS = 2  # of a directory entry; a type that does not fit them follows as a number of its own
 
 _CRC = struct.Struct("<I")
-_HEAD = struct.Struct(f"<BB{ID_BYTES}s{ID_BYTES}s")
+_HEAD = struct.Struct(f"<B{ID_BYTES}s{ID_BYTES}s")
 _QUALITIES = struct.Struct("<HHH")
 
 Buffer = bytes | bytearray | memoryview
@@ -44,10 +44,8 @@ Buffer = bytes | bytearray | memoryview
 class ChunkType(IntEnum):
     """Chunk types of version 1. Their numeric order is their order in a stream."""
 
-    PRIMARY_HYPER = 1
-    PRIMARY_LATENTS = 2
-    AUX_HYPER = 3
-    AUX_SLICE = 4
+    PRIMARY = 1
+    AUX_SLICE = 2
     ICC = 32
     EXIF = 33
     XMP = 34
@@ -138,17 +136,9 @@ class Chunk:
         return f"unknown_{self.type}"
 
 
-class Primary(NamedTuple):
-    """Payloads of the two primary chunks."""
-
-    hyper: memoryview
-    latents: memoryview
-
-
 class Auxiliary(NamedTuple):
     """Usable auxiliary payloads, and why there are no more (None: all that were asked for)."""
 
-    hyper: memoryview | None
     slices: tuple[memoryview, ...]
     problem: str | None
 
@@ -160,43 +150,28 @@ class Stream:
     header: Header
     chunks: tuple[Chunk, ...]
 
-    def primary(self) -> Primary:
-        """The chunks without which there is no picture.
+    def primary(self) -> memoryview:
+        """The payload without which there is no picture.
 
-        Raises TruncatedError where one is cut off, CorruptError where one is damaged.
+        Raises TruncatedError where it is cut off, CorruptError where it is damaged.
         """
-        found = {}
-        for kind in (ChunkType.PRIMARY_HYPER, ChunkType.PRIMARY_LATENTS):
-            chunk = next(c for c in self.chunks if c.type == kind)
-            if chunk.payload is None:
-                error = CorruptError if chunk.state is ChunkState.DAMAGED else TruncatedError
-                raise error(f"primary data is {chunk.state.value}: chunk {chunk.name}")
-            found[kind] = chunk.payload
-        return Primary(found[ChunkType.PRIMARY_HYPER], found[ChunkType.PRIMARY_LATENTS])
+        chunk = next(c for c in self.chunks if c.type == ChunkType.PRIMARY)
+        if chunk.payload is None:
+            error = CorruptError if chunk.state is ChunkState.DAMAGED else TruncatedError
+            raise error(f"primary data is {chunk.state.value}")
+        return chunk.payload
 
     def auxiliary(self, limit: int | None = None) -> Auxiliary:
-        """Auxiliary z and the longest run of intact slices from slice 0, at most `limit` of them.
+        """The longest run of intact slices from slice 0, at most `limit` of them.
 
-        Never raises: what stopped the run early is in `problem`. Damage beyond `limit` is not
-        looked at, and `limit=0` asks for no auxiliary data at all.
+        Never raises: what stopped the run early is in `problem`. Damage beyond `limit` is not looked at.
         """
-        hyper: memoryview | None = None
         slices: list[memoryview] = []
-        problem: str | None = None
-        for chunk in self.chunks:
-            if chunk.type not in (ChunkType.AUX_HYPER, ChunkType.AUX_SLICE):
-                continue
-            if limit is not None and len(slices) >= limit:
-                break
+        for chunk in [c for c in self.chunks if c.type == ChunkType.AUX_SLICE][:limit]:
             if chunk.payload is None:
-                part = "z" if chunk.type == ChunkType.AUX_HYPER else f"slice {len(slices)}"
-                problem = f"auxiliary {part} is {chunk.state.value}"
-                break
-            if chunk.type == ChunkType.AUX_HYPER:
-                hyper = chunk.payload
-            else:
-                slices.append(chunk.payload)
-        return Auxiliary(hyper, tuple(slices), problem)
+                return Auxiliary(tuple(slices), f"auxiliary slice {len(slices)} is {chunk.state.value}")
+            slices.append(chunk.payload)
+        return Auxiliary(tuple(slices), None)
 
 
 def identify(header: Header, parse_id: bytes, picture_id: bytes) -> None:
@@ -225,13 +200,12 @@ def write(header: Header, chunks: Sequence[tuple[int, Buffer]]) -> bytes:
     qualities = (header.quality, header.base_quality, header.aux_quality)
     head = bytearray(MAGIC)
     head.append(VERSION)
-    head += _HEAD.pack(0, IMAGE_RGB8, header.parse_id, header.picture_id)
+    head += _HEAD.pack(0, header.parse_id, header.picture_id)
     head += _varint(header.width) + _varint(header.height)
     head += _QUALITIES.pack(*(to_fixed(q) for q in qualities))
-    head += _varint(0)  # tile size: untiled
     head += _varint(len(chunks))
     for (kind, _), payload in zip(chunks, payloads, strict=True):
-        head += _varint(kind) + _varint(len(payload)) + _CRC.pack(crc32c(payload))
+        head += _entry(kind, len(payload)) + _CRC.pack(crc32c(payload))
     head += _CRC.pack(crc32c(head))
     return b"".join([head, *payloads])
 
@@ -240,8 +214,7 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     """Parse a stream; payloads are views of `data`, checked against their CRC but not decoded.
 
     Raises TruncatedError (data ends within the header), CorruptError (no RDC stream, damaged
-    header, bytes after the last chunk), UnsupportedError (version, flags, image type, tiles) and
-    LimitError (more than `max_pixels` pixels, too many chunks). Damage after the header is not an
+    header, bytes after the last chunk), UnsupportedError (version, flags) and LimitError (more than `max_pixels` pixels, too many chunks). Damage after the header is not an
     error here: see `Chunk.state`. Nothing is allocated in proportion to a header value.
     """
     view = _as_bytes(data)
@@ -253,26 +226,19 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     # Checked before the CRC because another version may put its CRC elsewhere.
     if (version := cursor.take(1)[0]) != VERSION:
         raise UnsupportedError(f"stream version {version}, this reader knows version {VERSION}")
-    flags, image_type, parse_id, picture_id = _HEAD.unpack(cursor.take(_HEAD.size))
+    flags, parse_id, picture_id = _HEAD.unpack(cursor.take(_HEAD.size))
     width, height = cursor.varint(), cursor.varint()
     qualities = _QUALITIES.unpack(cursor.take(_QUALITIES.size))
     quality, base_quality, aux_quality = map(from_fixed, qualities)
-    tile = cursor.varint()
     if (count := cursor.varint()) > MAX_CHUNKS:
         raise LimitError(f"{count} chunks, at most {MAX_CHUNKS} fit a stream")
-    entries = [
-        (cursor.varint(), cursor.varint(), _CRC.unpack(cursor.take(_CRC.size))[0]) for _ in range(count)
-    ]
+    entries = [(*cursor.entry(), _CRC.unpack(cursor.take(_CRC.size))[0]) for _ in range(count)]
     computed = crc32c(view[: cursor.position])
     if _CRC.unpack(cursor.take(_CRC.size))[0] != computed:
         raise CorruptError("header is damaged (its CRC does not match)")
     # From here on every value is what the writer meant, so what is wrong is wrong on purpose.
     if flags:
         raise UnsupportedError(f"stream uses unknown flags 0x{flags:02x}")
-    if image_type != IMAGE_RGB8:
-        raise UnsupportedError(f"image type {image_type}, this reader knows 8-bit RGB (0)")
-    if tile:
-        raise UnsupportedError(f"tiled stream (tiles of {tile} pixels) is not supported")
     try:
         header = Header(width, height, quality, base_quality, aux_quality, parse_id, picture_id)
     except InputError as error:
@@ -304,11 +270,8 @@ def _order_problem(types: Sequence[int]) -> str | None:
     """Why this sequence of chunk types is not a version 1 stream, or None. Unknown types are free."""
     known = [ChunkType(kind) for kind in types if kind in _KNOWN_TYPES]
     once = [kind for kind in known if kind is not ChunkType.AUX_SLICE]
-    for kind in (ChunkType.PRIMARY_HYPER, ChunkType.PRIMARY_LATENTS):
-        if kind not in once:
-            return f"stream has no {kind.name} chunk"
-    if len(known) > len(once) and ChunkType.AUX_HYPER not in once:
-        return "stream has AUX_SLICE chunks but no AUX_HYPER chunk"
+    if ChunkType.PRIMARY not in once:
+        return "stream has no PRIMARY chunk"
     if len(set(once)) != len(once):
         return "stream has two chunks of a type that only occurs once"
     if known != sorted(known):
@@ -333,6 +296,15 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _entry(kind: int, length: int) -> bytes:
+    """Directory entry without its CRC: length and, in the lowest bits, the type, where it fits there."""
+    if kind >> _TYPE_BITS:
+        return _varint(length << _TYPE_BITS) + _varint(kind)
+    if not kind:
+        raise InputError("0 is not a type of chunk")
+    return _varint(length << _TYPE_BITS | kind)
 
 
 class _Cursor:
@@ -360,3 +332,11 @@ class _Cursor:
                     break
                 return value
         raise CorruptError(f"header is damaged (bad number at byte {self.position - 1})")
+
+    def entry(self) -> tuple[int, int]:
+        """Type and length of a chunk."""
+        value = self.varint()
+        kind, length = value & (1 << _TYPE_BITS) - 1, value >> _TYPE_BITS
+        if not kind and not (kind := self.varint()) >> _TYPE_BITS:
+            raise CorruptError(f"header is damaged (bad type at byte {self.position - 1})")
+        return kind, length

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 import rdc_native
-from rdc_native import Tables
+from rdc_native import Decoder, Tables
 from runtime.bundle import HYPER_LIMIT, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
-from runtime.container import Buffer, ChunkType, Stream
+from runtime.container import ChunkType, Stream
 from runtime.errors import CorruptError
+
+# Symbols, table of each, tables, limit: what rdc_native.encode_parts takes
+Part = tuple[np.ndarray, np.ndarray, Tables, int]
 
 
 @dataclass
@@ -34,48 +37,42 @@ def _hyper_indexes(channels: int, height: int, width: int) -> np.ndarray:
     return np.repeat(np.arange(channels, dtype=np.uint8), height * width)
 
 
-def _write_latents(y: np.ndarray, indexes: np.ndarray, tables: Tables) -> bytes:
-    return rdc_native.encode(np.ascontiguousarray(y), np.ascontiguousarray(indexes), tables, SYMBOL_LIMIT)
+def _part(symbols: np.ndarray, indexes: np.ndarray, tables: Tables, limit: int) -> Part:
+    return np.ascontiguousarray(symbols), np.ascontiguousarray(indexes), tables, limit
 
 
-def _read(data: Buffer, indexes: np.ndarray, tables: Tables, limit: int, what: str) -> np.ndarray:
-    try:
-        return rdc_native.decode(data, indexes, tables, limit)
-    except rdc_native.CorruptStream as error:
-        raise CorruptError(f"{what}: {error}") from None
+def _hyper_part(z: np.ndarray, branch: Branch) -> Part:
+    return _part(z, _hyper_indexes(*z.shape), branch.hyper_tables, HYPER_LIMIT)
 
 
-def _read_hyper(data: Buffer, branch: Branch, height: int, width: int, what: str) -> np.ndarray:
+def _read_hyper(decoder: Decoder, branch: Branch, height: int, width: int) -> np.ndarray:
     indexes = _hyper_indexes(branch.hyper, height, width)
-    return _read(data, indexes, branch.hyper_tables, HYPER_LIMIT, what).reshape(branch.hyper, height, width)
+    return decoder.read(indexes, branch.hyper_tables, HYPER_LIMIT).reshape(branch.hyper, height, width)
 
 
-def _read_latents(segment: memoryview, indexes: np.ndarray, tables: Tables, what: str) -> np.ndarray:
-    indexes = np.ascontiguousarray(indexes)
-    return _read(segment, indexes, tables, SYMBOL_LIMIT, what).reshape(indexes.shape)
+def _read_latents(decoder: Decoder, indexes: np.ndarray, tables: Tables) -> np.ndarray:
+    """The last part of a segment."""
+    y = decoder.read(np.ascontiguousarray(indexes), tables, SYMBOL_LIMIT)
+    decoder.finish()
+    return y.reshape(indexes.shape)
 
 
 def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     """Chunks of a picture, in stream order; `symbols.slices` auxiliary slices of it."""
-    branch = bundle.primary
-    hyper = _hyper_indexes(*symbols.z1.shape)
-    indexes = branch.scale_network(symbols.z1)
-    z1 = np.ascontiguousarray(symbols.z1)
-    chunks: list[tuple[int, bytes]] = [
-        (ChunkType.PRIMARY_HYPER, rdc_native.encode(z1, hyper, branch.hyper_tables, HYPER_LIMIT)),
-        (ChunkType.PRIMARY_LATENTS, _write_latents(symbols.y1, indexes, bundle.gaussian)),
-    ]
+    indexes = bundle.primary.scale_network(np.ascontiguousarray(symbols.z1))
+    latents = _part(symbols.y1, indexes, bundle.gaussian, SYMBOL_LIMIT)
+    segment = rdc_native.encode_parts([_hyper_part(symbols.z1, bundle.primary), latents])
+    chunks: list[tuple[int, bytes]] = [(ChunkType.PRIMARY, segment)]
     if symbols.slices:
         assert bundle.auxiliary is not None and symbols.z2 is not None and symbols.y2 is not None
         branch = bundle.auxiliary
-        z2 = np.ascontiguousarray(symbols.z2)
-        hyper = _hyper_indexes(*z2.shape)
-        indexes = branch.scale_network(np.concatenate([z2, z1]))
-        chunks.append((ChunkType.AUX_HYPER, rdc_native.encode(z2, hyper, branch.hyper_tables, HYPER_LIMIT)))
+        indexes = branch.scale_network(np.concatenate([symbols.z2, symbols.z1]))
         where = branch.slice_of(*symbols.y2.shape[1:])
         for s in range(symbols.slices):
-            payload = _write_latents(symbols.y2[where == s], indexes[where == s], bundle.gaussian)
-            chunks.append((ChunkType.AUX_SLICE, payload))
+            parts = [_part(symbols.y2[where == s], indexes[where == s], bundle.gaussian, SYMBOL_LIMIT)]
+            if s == 0:
+                parts.insert(0, _hyper_part(symbols.z2, branch))
+            chunks.append((ChunkType.AUX_SLICE, rdc_native.encode_parts(parts)))
     return chunks
 
 
@@ -85,31 +82,28 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
     Raises TruncatedError or CorruptError for primary data; auxiliary damage ends up in `problem`.
     """
     height, width = (-(-side // PIXEL_STRIDE) for side in (stream.header.height, stream.header.width))
-    primary, branch = stream.primary(), bundle.primary
-    z1 = _read_hyper(primary.hyper, branch, height, width, "primary z")
-    y1 = _read_latents(primary.latents, branch.scale_network(z1), bundle.gaussian, "primary latents")
+    try:
+        decoder = Decoder(stream.primary())
+        z1 = _read_hyper(decoder, bundle.primary, height, width)
+        y1 = _read_latents(decoder, bundle.primary.scale_network(z1), bundle.gaussian)
+    except rdc_native.CorruptStream as error:
+        raise CorruptError(f"primary data: {error}") from None
     symbols = Symbols(z1, y1)
     auxiliary = stream.auxiliary(layers)
     symbols.problem = auxiliary.problem
-    if not auxiliary.slices or auxiliary.hyper is None or bundle.auxiliary is None:
+    if not auxiliary.slices or bundle.auxiliary is None:
         return symbols
     branch = bundle.auxiliary
-    try:
-        z2 = _read_hyper(auxiliary.hyper, branch, height, width, "auxiliary z")
-    except CorruptError as error:
-        symbols.problem = str(error)
-        return symbols
-    indexes = branch.scale_network(np.concatenate([z2, z1]))
-    where, y2 = branch.slice_of(*indexes.shape[1:]), np.zeros(indexes.shape, np.int32)
     for s, payload in enumerate(auxiliary.slices):
         try:
-            y2[where == s] = _read_latents(
-                payload, indexes[where == s], bundle.gaussian, f"auxiliary slice {s}"
-            )
-        except CorruptError as error:
-            symbols.problem = str(error)
+            decoder = Decoder(payload)
+            if s == 0:
+                z2 = _read_hyper(decoder, branch, height, width)
+                indexes = branch.scale_network(np.concatenate([z2, z1]))
+                where, y2 = branch.slice_of(*indexes.shape[1:]), np.zeros(indexes.shape, np.int32)
+            y2[where == s] = _read_latents(decoder, indexes[where == s], bundle.gaussian)
+        except rdc_native.CorruptStream as error:
+            symbols.problem = f"auxiliary slice {s}: {error}"
             break
-        symbols.slices = s + 1
-    if symbols.slices:
-        symbols.z2, symbols.y2 = z2, y2
+        symbols.z2, symbols.y2, symbols.slices = z2, y2, s + 1
     return symbols

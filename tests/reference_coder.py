@@ -61,12 +61,18 @@ def end_states(symbols, lanes: int) -> list[int]:
 
 
 def encode(symbols, indexes, tables: list[Table], precision: int) -> bytes:
-    n = len(symbols)
-    if n == 0:
+    return encode_parts([(symbols, indexes, tables, precision)])
+
+
+def encode_parts(parts) -> bytes:
+    """parts: (symbols, indexes, tables, precision) each; empty ones leave no trace."""
+    parts = [part for part in parts if len(part[0])]
+    if not parts:
         return b""
-    lanes = lane_count(n)
-    states = end_states(symbols, lanes)
+    everything = [symbol for part in parts for symbol in part[0]]
+    ends = end_states(everything, 3)
     emitted: list[int] = []
+    states: list[int] = []
 
     def make_room(lane: int, bound: int) -> None:
         if states[lane] >= bound:
@@ -77,29 +83,43 @@ def encode(symbols, indexes, tables: list[Table], precision: int) -> bytes:
         make_room(lane, 1 << (31 - bits))
         states[lane] = states[lane] << bits | value
 
-    for i in reversed(range(n)):
-        lane, table, symbol = i % lanes, tables[indexes[i]], int(symbols[i])
-        k = symbol - table.minimum
-        if not 0 <= k < table.size:
-            negative = symbol < table.minimum
-            distance = table.minimum - symbol if negative else symbol - table.maximum
-            length = distance.bit_length() - 1
-            put(lane, distance - (1 << length), length)
-            put(lane, length << 1 | negative, 5)
-            k = table.size
-        start, frequency = table.cdf[k], table.cdf[k + 1] - table.cdf[k]
-        make_room(lane, frequency << (31 - precision))
-        quotient, remainder = divmod(states[lane], frequency)
-        states[lane] = (quotient << precision) + remainder + start
-
-    for state in reversed(states):
+    def emit_state(state: int) -> None:
         emitted.append(state & 0xFFFF)
         if state >= 1 << 16:
             emitted.append(state >> 16)
+
+    for number, (symbols, indexes, tables, precision) in reversed(list(enumerate(parts))):
+        lanes = lane_count(len(symbols))
+        if number == len(parts) - 1:
+            states = [ends[lane] if lane < 3 else LOW for lane in range(lanes)]
+        else:
+            states = [states[0]] + [LOW] * (lanes - 1)
+        for i in reversed(range(len(symbols))):
+            lane, table, symbol = i % lanes, tables[indexes[i]], int(symbols[i])
+            k = symbol - table.minimum
+            if not 0 <= k < table.size:
+                negative = symbol < table.minimum
+                distance = table.minimum - symbol if negative else symbol - table.maximum
+                length = distance.bit_length() - 1
+                put(lane, distance - (1 << length), length)
+                put(lane, length << 1 | negative, 5)
+                k = table.size
+            start, frequency = table.cdf[k], table.cdf[k + 1] - table.cdf[k]
+            make_room(lane, frequency << (31 - precision))
+            quotient, remainder = divmod(states[lane], frequency)
+            states[lane] = (quotient << precision) + remainder + start
+        for lane in reversed(range(1, lanes)):
+            emit_state(states[lane])
+    emit_state(states[0])
     return b"".join(word.to_bytes(2, "little") for word in reversed(emitted))
 
 
 def decode(data: bytes, indexes, tables: list[Table], precision: int, limit: int) -> list[int]:
+    return decode_parts(data, [(indexes, tables, precision, limit)])[0]
+
+
+def decode_parts(data: bytes, parts) -> list[list[int]]:
+    """parts: (indexes, tables, precision, limit) each. The symbols of every part."""
     if len(data) % 2:
         raise Corrupt("odd size")
     words = [int.from_bytes(data[i : i + 2], "little") for i in range(0, len(data), 2)]
@@ -110,51 +130,56 @@ def decode(data: bytes, indexes, tables: list[Table], precision: int, limit: int
             raise Corrupt("truncated")
         return words.pop()
 
-    def refill(x: int) -> int:
-        return x << 16 | next_word() if x < LOW else x
-
-    if len(indexes) == 0:
-        if words:
-            raise Corrupt("trailing bytes")
-        return []
-
-    lanes = lane_count(len(indexes))
-    states = []
-    for _ in range(lanes):
+    def read_state() -> int:
         first = next_word()
         if first == 0:
             raise Corrupt("initial state")
-        states.append(first if first >= LOW else first << 16 | next_word())
+        return first if first >= LOW else first << 16 | next_word()
+
+    def refill(x: int) -> int:
+        return x << 16 | next_word() if x < LOW else x
 
     def take(lane: int, bits: int) -> int:
         value = states[lane] & ((1 << bits) - 1)
         states[lane] = refill(states[lane] >> bits)
         return value
 
-    symbols = []
-    for i, index in enumerate(indexes):
-        lane, table = i % lanes, tables[index]
-        x = states[lane]
-        slot = x & ((1 << precision) - 1)
-        k = next(k for k in range(table.size + 1) if slot < table.cdf[k + 1])
-        states[lane] = refill((table.cdf[k + 1] - table.cdf[k]) * (x >> precision) + slot - table.cdf[k])
-        symbol = table.minimum + k
-        if k == table.size:
-            header = take(lane, 5)
-            length = header >> 1
-            if length == 15:
-                raise Corrupt("escape length")
-            distance = (1 << length) + take(lane, length)
-            symbol = table.minimum - distance if header & 1 else table.maximum + distance
-        if abs(symbol) > limit:
-            raise Corrupt("limit")
-        symbols.append(symbol)
+    states: list[int] = []
+    decoded: list[list[int]] = []
+    for indexes, tables, precision, limit in parts:
+        symbols: list[int] = []
+        decoded.append(symbols)
+        if len(indexes) == 0:
+            continue
+        if states[1:] != [LOW] * len(states[1:]):
+            raise Corrupt("final state")
+        lanes = lane_count(len(indexes))
+        states = states[:1] or [read_state()]
+        states += [read_state() for _ in range(1, lanes)]
+        for i, index in enumerate(indexes):
+            lane, table = i % lanes, tables[index]
+            x = states[lane]
+            slot = x & ((1 << precision) - 1)
+            k = next(k for k in range(table.size + 1) if slot < table.cdf[k + 1])
+            states[lane] = refill((table.cdf[k + 1] - table.cdf[k]) * (x >> precision) + slot - table.cdf[k])
+            symbol = table.minimum + k
+            if k == table.size:
+                header = take(lane, 5)
+                length = header >> 1
+                if length == 15:
+                    raise Corrupt("escape length")
+                distance = (1 << length) + take(lane, length)
+                symbol = table.minimum - distance if header & 1 else table.maximum + distance
+            if abs(symbol) > limit:
+                raise Corrupt("limit")
+            symbols.append(symbol)
 
     if words:
         raise Corrupt("trailing bytes")
-    if states != end_states(symbols, lanes):
+    everything = [symbol for symbols in decoded for symbol in symbols]
+    if states != end_states(everything, len(states)):
         raise Corrupt("final state")
-    return symbols
+    return decoded
 
 
 def scale_indexes(z, layers, shuffle: int):

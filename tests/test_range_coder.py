@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import rdc_native
 from export.entropy_tables import gaussian_pmf, gaussian_tables, pmf_tables, scale_levels
-from rdc_native import CorruptStream, Tables, decode, encode
+from rdc_native import CorruptStream, Decoder, Tables, decode, encode, encode_parts
 from tests import reference_coder as reference
 
 settings.register_profile("patient", deadline=None)  # a busy machine is not a failure
@@ -177,6 +177,94 @@ def test_garbage_decodes_as_the_reference_decodes_it(segment, garbage):
             decode(garbage, indexes, tables, limit)
     else:
         assert decode(garbage, indexes, tables, limit).tolist() == expected
+
+
+# --- segments of several parts
+
+
+def decode_parts(data, parts):
+    decoder = Decoder(data)
+    decoded = [decoder.read(indexes, tables, limit).tolist() for _, indexes, tables, limit in parts]
+    decoder.finish()
+    return decoded
+
+
+@given(st.lists(segments(), max_size=4))
+def test_any_parts_equal_the_reference(drawn):
+    parts = [(s, i, Tables(*arrays, precision), limit) for arrays, precision, s, i, limit in drawn]
+    plain = [(reference.split_tables(*arrays), precision) for arrays, precision, *_ in drawn]
+    data = encode_parts(parts)
+    assert data == reference.encode_parts([(p[0], p[1], *q) for p, q in zip(parts, plain, strict=True)])
+    assert decode_parts(data, parts) == [p[0].tolist() for p in parts]
+    known = [(p[1], *q, p[3]) for p, q in zip(parts, plain, strict=True)]
+    assert reference.decode_parts(data, known) == [p[0].tolist() for p in parts]
+
+
+@given(st.lists(segments(), max_size=3), st.binary(max_size=40))
+def test_garbage_in_parts_decodes_as_the_reference_decodes_it(drawn, garbage):
+    parts = [(s, i, Tables(*arrays, precision), limit) for arrays, precision, s, i, limit in drawn]
+    known = [(i, reference.split_tables(*arrays), precision, limit) for arrays, precision, _, i, limit in drawn]
+    try:
+        expected = reference.decode_parts(garbage, known)
+    except reference.Corrupt:
+        with pytest.raises(CorruptStream):
+            decode_parts(garbage, parts)
+    else:
+        assert decode_parts(garbage, parts) == expected
+
+
+@pytest.mark.parametrize("sizes", [(500, 70_000), (40_000, 3), (300_000, 5, 40_000), (7, 262_144)])
+def test_parts_of_many_lanes_equal_the_reference(sizes, path):
+    parts = [(*draw_symbols(np.random.default_rng(n), n, spread=1.1), TABLES, LIMIT) for n in sizes]
+    data = encode_parts(parts)
+    assert data == reference.encode_parts([(s, i, PLAIN_TABLES, 14) for s, i, *_ in parts])
+    assert decode_parts(data, parts) == [s.tolist() for s, *_ in parts]
+
+
+@pytest.mark.parametrize("sizes", [(100, 100), (40_000, 100), (100, 40_000)])
+def test_flipped_bits_in_parts_are_noticed(sizes):
+    parts = [(*draw_symbols(np.random.default_rng(n), n), TABLES, LIMIT) for n in sizes]
+    data = encode_parts(parts)
+    for position in range(0, len(data), max(1, len(data) // 200)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(CorruptStream):
+            decode_parts(bytes(damaged), parts)
+
+
+def test_parts_cost_less_than_segments():
+    parts = [(*draw_symbols(np.random.default_rng(n), 1000), TABLES, LIMIT) for n in range(8)]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    saved = [len(encode(*a)) + len(encode(*b)) - len(encode_parts([a, b])) for a, b in pairs]
+    assert min(saved) >= 2 and sum(saved) >= 4 * 3
+
+
+def test_a_decoder_is_of_no_use_after_its_end():
+    symbols, indexes = draw_symbols(np.random.default_rng(0), 100)
+    data = encode(symbols, indexes, TABLES, LIMIT)
+    finished, failed = Decoder(data), Decoder(data[:-2])
+    finished.read(indexes, TABLES, LIMIT)
+    finished.finish()
+    with pytest.raises(CorruptStream):
+        failed.read(indexes, TABLES, LIMIT)
+    for decoder in (finished, failed):
+        with pytest.raises(ValueError, match="finished"):
+            decoder.read(indexes, TABLES, LIMIT)
+        with pytest.raises(ValueError, match="finished"):
+            decoder.finish()
+
+
+def test_parts_of_different_types_are_refused():
+    wide, narrow = (np.zeros(1, t) for t in (np.int32, np.int16))
+    part = np.zeros(1, np.uint8), TABLES, LIMIT
+    for first, second in ((wide, narrow), (narrow, wide)):
+        with pytest.raises(ValueError, match="symbols must be an array of int"):
+            encode_parts([(first, *part), (second, *part)])
+    with pytest.raises(ValueError, match="must be .symbols, indexes, tables, limit"):
+        encode_parts([(wide, *part[:2])])  # type: ignore[list-item]
+
+
+# --- arithmetic, damage, arguments
 
 
 def test_every_frequency_divides_exactly():

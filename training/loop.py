@@ -129,7 +129,8 @@ class Trainer:
     Adam; linear warm-up, constant rate, then a cosine to zero over the last part; gradient norm clipped
     to 1. `groups`: parameters and the factor of the rate that they learn with. A step
     whose loss or gradient is not finite is skipped and counted. The state is saved every two minutes,
-    so a killed run resumes where it was.
+    so a killed run resumes where it was. What there is when the decay begins stays as `before_decay.safetensors`:
+    longer training goes on from there (`--init`), a decayed model has settled.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Trainer:
         self.args, self.device = args, torch.device(args.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         described = [{"params": list(parameters), "factor": factor} for parameters, factor in groups]
-        self.optimizer = torch.optim.Adam(described, lr=args.lr)
+        self.optimizer = torch.optim.Adam(described, lr=args.lr, fused=True)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.out = Path(args.out)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,12 @@ class Trainer:
             self.progress = Progress(**state["progress"])
             print(f"resuming {self.out} at step {self.progress.steps}", file=sys.stderr)
 
-    def save(self) -> None:
+    def save(self, path: Path | None = None) -> None:
+        """Checkpoint (there, or in its usual place with the state to resume from)."""
+        info: dict[str, Any] = dataclasses.asdict(self.progress) | {"arguments": vars(self.args)}
+        checkpoint.save(path or self.out / "model.safetensors", self.model, info)
+        if path is not None:
+            return
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -178,8 +184,6 @@ class Trainer:
         partial = self.out / "state.partial"
         torch.save(state, partial)
         os.replace(partial, self.out / "state.pt")
-        info: dict[str, Any] = dataclasses.asdict(self.progress) | {"arguments": vars(self.args)}
-        checkpoint.save(self.out / "model.safetensors", self.model, info)
 
     def _rate(self) -> float:
         warm = min(1.0, (self.progress.steps + 1) / self.args.warmup)
@@ -195,6 +199,7 @@ class Trainer:
 
     def run(self, step: Step) -> None:
         budget, last = 60 * self.args.minutes, time.monotonic()
+        trunk = self.out / "before_decay.safetensors"
         saved = validated = self.progress.seconds
         skipped, count = 0, 0
         sums: dict[str, float] = {}
@@ -204,6 +209,8 @@ class Trainer:
         for batch in self.crops:
             if self.progress.seconds >= budget:
                 break
+            if self.progress.seconds >= (1 - self.args.decay) * budget and not trunk.exists():
+                self.save(trunk)
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate() * group["factor"]
             self.model.train()

@@ -31,14 +31,12 @@ def _integers(x: torch.Tensor, dtype: type) -> np.ndarray:
 
 
 def _real_bits(out: BranchOutput, hyper: rdc_native.Tables, gaussian: rdc_native.Tables) -> int:
-    """Bits of the two entropy-coded segments of one image."""
+    """Bits of one entropy-coded segment of everything that a branch has of one image."""
     z = _integers(out.z, np.int32)
     channel = np.repeat(np.arange(z.shape[0], dtype=np.uint8), z.shape[1] * z.shape[2])
     symbols, indexes = _integers(out.symbols, np.int32), _integers(out.indexes, np.uint8)
-    return 8 * (
-        len(rdc_native.encode(z, channel, hyper, HYPER_LIMIT))
-        + len(rdc_native.encode(symbols, indexes, gaussian, SYMBOL_LIMIT))
-    )
+    parts = [(z, channel, hyper, HYPER_LIMIT), (symbols, indexes, gaussian, SYMBOL_LIMIT)]
+    return 8 * len(rdc_native.encode_parts(parts))
 
 
 @torch.no_grad()

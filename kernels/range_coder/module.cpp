@@ -11,6 +11,8 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "crc32c.h"
 #include "rans.h"
@@ -78,44 +80,96 @@ std::unique_ptr<rdc::Tables> make_tables(const Array& cdf, const Array& sizes, c
     return std::make_unique<rdc::Tables>(cdf_data, cdf.size(), sizes_data, minimum_data, sizes.size(), precision);
 }
 
+struct PartArguments {
+    Array symbols, indexes;
+    const rdc::Tables* tables;
+    int limit;
+};
+
 template <class Symbol>
-nb::bytes encode_typed(const Symbol* symbols, const uint8_t* indexes, size_t n, const rdc::Tables& tables, int limit) {
+nb::bytes encode_typed(const std::vector<PartArguments>& arguments, const char* type) {
+    std::vector<rdc::Part<Symbol>> parts;
+    for (const auto& [symbols, indexes, tables, limit] : arguments) {
+        const auto* index_data = require<uint8_t>(indexes, "indexes", "uint8", -1);
+        if (symbols.size() != indexes.size()) throw nb::value_error("symbols and indexes must have the same length");
+        parts.push_back({require<Symbol>(symbols, "symbols", type, -1), index_data, indexes.size(), tables, limit});
+    }
     rdc::Encoded encoded;
     {
         nb::gil_scoped_release unlocked;
-        encoded = rdc::encode(symbols, indexes, n, tables, limit);
+        encoded = rdc::encode(parts);
     }
     return nb::bytes(encoded.data, encoded.size);
 }
 
-nb::bytes encode(const Array& symbols, const Array& indexes, const rdc::Tables& tables, int limit) {
-    const auto* index_data = require<uint8_t>(indexes, "indexes", "uint8", -1);
-    if (symbols.size() != indexes.size()) throw nb::value_error("symbols and indexes must have the same length");
-    if (symbols.dtype() == nb::dtype<int16_t>())
-        return encode_typed(require<int16_t>(symbols, "symbols", "int16", -1), index_data, indexes.size(), tables, limit);
-    return encode_typed(require<int32_t>(symbols, "symbols", "int32 or int16", -1), index_data, indexes.size(), tables,
-                        limit);
+nb::bytes encode_parts(const std::vector<PartArguments>& parts) {
+    if (!parts.empty() && parts[0].symbols.dtype() == nb::dtype<int16_t>())
+        return encode_typed<int16_t>(parts, parts.size() > 1 ? "int16, as in the first part" : "int16");
+    return encode_typed<int32_t>(parts, "int32 or int16, the same in all parts");
 }
 
-template <class Symbol>
-nb::object decode_typed(const Bytes& data, const uint8_t* indexes, size_t n, const rdc::Tables& tables, int limit) {
-    std::unique_ptr<Symbol[]> symbols;
-    {
-        nb::gil_scoped_release unlocked;
-        symbols.reset(new Symbol[n]);
-        rdc::decode(data.data(), data.size(), indexes, n, tables, limit, symbols.get());
-    }
-    return new_array(std::move(symbols), {n});
+nb::bytes encode(const Array& symbols, const Array& indexes, const rdc::Tables& tables, int limit) {
+    return encode_parts({{symbols, indexes, &tables, limit}});
 }
+
+nb::bytes encode_sequence(nb::sequence items) {
+    std::vector<PartArguments> parts;
+    for (nb::handle item : items) {
+        if (nb::len(item) != 4) throw nb::value_error("a part must be (symbols, indexes, tables, limit)");
+        parts.push_back({nb::cast<Array>(item[0]), nb::cast<Array>(item[1]), &nb::cast<const rdc::Tables&>(item[2]),
+                         nb::cast<int>(item[3])});
+    }
+    return encode_parts(parts);
+}
+
+class Decoder {
+public:
+    explicit Decoder(nb::handle data) : bytes_(data), decoder_(bytes_.data(), bytes_.size()) {}
+
+    nb::object read(const Array& indexes, const rdc::Tables& tables, int limit, nb::handle dtype) {
+        const auto* index_data = require<uint8_t>(indexes, "indexes", "uint8", -1);
+        // Accepts whatever numpy.dtype accepts: "int16", np.int16, np.dtype(np.int16).
+        const auto name = nb::cast<std::string>(nb::module_::import_("numpy").attr("dtype")(dtype).attr("name"));
+        if (name == "int32") return read_typed<int32_t>(index_data, indexes.size(), tables, limit);
+        if (name == "int16") return read_typed<int16_t>(index_data, indexes.size(), tables, limit);
+        throw nb::value_error(("dtype must be int32 or int16, not " + name).c_str());
+    }
+
+    void finish() {
+        use();
+        decoder_.finish();
+    }
+
+private:
+    template <class Symbol>
+    nb::object read_typed(const uint8_t* indexes, size_t n, const rdc::Tables& tables, int limit) {
+        use();
+        std::unique_ptr<Symbol[]> symbols;
+        {
+            nb::gil_scoped_release unlocked;
+            symbols.reset(new Symbol[n]);
+            decoder_.read(indexes, n, tables, limit, symbols.get());
+        }
+        used_ = false;
+        return new_array(std::move(symbols), {n});
+    }
+
+    // One thread at a time, and not after an error or finish(): the state means nothing then.
+    void use() {
+        if (used_) throw nb::value_error("this decoder is in use, finished, or has met an error");
+        used_ = true;
+    }
+
+    Bytes bytes_;
+    rdc::Decoder decoder_;
+    bool used_ = false;
+};
 
 nb::object decode(nb::handle data, const Array& indexes, const rdc::Tables& tables, int limit, nb::handle dtype) {
-    const Bytes bytes(data);
-    const auto* index_data = require<uint8_t>(indexes, "indexes", "uint8", -1);
-    // Accepts whatever numpy.dtype accepts: "int16", np.int16, np.dtype(np.int16).
-    const auto name = nb::cast<std::string>(nb::module_::import_("numpy").attr("dtype")(dtype).attr("name"));
-    if (name == "int32") return decode_typed<int32_t>(bytes, index_data, indexes.size(), tables, limit);
-    if (name == "int16") return decode_typed<int16_t>(bytes, index_data, indexes.size(), tables, limit);
-    throw nb::value_error(("dtype must be int32 or int16, not " + name).c_str());
+    Decoder decoder(data);
+    nb::object symbols = decoder.read(indexes, tables, limit, dtype);
+    decoder.finish();
+    return symbols;
 }
 
 rdc::ScaleLayer make_layer(nb::handle item, size_t number) {
@@ -212,7 +266,13 @@ NB_MODULE(rdc_native, m) {
         .def(nb::new_(&make_network), "layers"_a, "shuffle"_a = 4)
         .def("__call__", &run_network, "z"_a);
 
+    nb::class_<Decoder>(m, "Decoder")
+        .def(nb::init<nb::handle>(), "data"_a)
+        .def("read", &Decoder::read, "indexes"_a, "tables"_a, "limit"_a, "dtype"_a = "int32")
+        .def("finish", &Decoder::finish);
+
     m.def("encode", &encode, "symbols"_a, "indexes"_a, "tables"_a, "limit"_a);
+    m.def("encode_parts", &encode_sequence, "parts"_a);
     m.def("decode", &decode, "data"_a, "indexes"_a, "tables"_a, "limit"_a, "dtype"_a = "int32");
     m.def("lanes", &rdc::lanes_for, "n"_a);
     m.def("crc32c", &crc32c, "buffer"_a, "value"_a = 0);

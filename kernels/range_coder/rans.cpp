@@ -34,12 +34,11 @@ bool all_within(const Symbol* symbols, size_t n, int limit) {
     return low >= -limit && high <= limit;
 }
 
-// CRC-32C of the symbols as 16-bit two's complement numbers, low byte first.
+// CRC-32C of the symbols as 16-bit two's complement numbers, low byte first; `crc` is of those before.
 template <class Symbol>
-uint32_t crc_of(const Symbol* symbols, size_t n) {
+uint32_t crc_of(const Symbol* symbols, size_t n, uint32_t crc) {
     constexpr size_t kBlock = 2048;
     uint8_t bytes[2 * kBlock];
-    uint32_t crc = 0;
     for (size_t done = 0; done < n; done += kBlock) {
         const size_t count = std::min(kBlock, n - done);
         for (size_t i = 0; i < count; ++i) {
@@ -59,6 +58,19 @@ uint32_t end_state(uint32_t crc, size_t lane) {
 
 [[noreturn]] void fail_limit(int limit) {
     throw std::invalid_argument("symbols must be within +-limit, limit = " + std::to_string(limit));
+}
+
+// A state that fits in 16 bits has its top bit set there (it is at least 2^15); the high word of
+// any other has it clear. So one word or two, and the decoder can tell.
+void write_state(uint32_t x, WordWriter& out) {
+    out.write(x);
+    if (x >> kWordBits) out.write(x >> kWordBits);
+}
+
+uint32_t read_state(WordReader& in) {
+    const uint32_t x = in.read();
+    if (x == 0) throw CorruptStream("invalid initial state");
+    return x < kStateLow ? x << kWordBits | in.read() : x;
 }
 
 // The whole groups of one symbol per lane, with the states in registers for as many lanes as fit.
@@ -126,80 +138,84 @@ static_assert(kMaxLanes == 16 && kAvx512Lanes == 16, "the switches above list ev
 }  // namespace
 
 template <class Symbol>
-Encoded encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Tables& tables, int limit) {
-    check_limit(limit);
-    check_indexes(indexes, n, tables);
+Encoded encode(const std::vector<Part<Symbol>>& parts) {
     Encoded result;
-    if (n == 0) return result;
-    // Escapes are checked where they are met; a table that reaches beyond the limit needs more.
-    if (tables.max_abs > limit && !all_within(symbols, n, limit)) fail_limit(limit);
-
-    const auto lanes = static_cast<size_t>(lanes_for(n));
-    const size_t capacity = 2 * (kMaxWordsPerSymbol * n + 2 * lanes) + kWriteSlack;
+    size_t capacity = kWriteSlack;
+    uint32_t crc = 0;
+    bool empty = true;
+    for (const Part<Symbol>& part : parts) {
+        check_limit(part.limit);
+        check_indexes(part.indexes, part.n, *part.tables);
+        if (part.n == 0) continue;
+        // Escapes are checked where they are met; a table that reaches beyond the limit needs more.
+        if (part.tables->max_abs > part.limit && !all_within(part.symbols, part.n, part.limit)) fail_limit(part.limit);
+        capacity += 2 * (kMaxWordsPerSymbol * part.n + 2 * static_cast<size_t>(lanes_for(part.n)));
+        crc = crc_of(part.symbols, part.n, crc);
+        empty = false;
+    }
+    if (empty) return result;
     result.buffer.reset(new uint8_t[capacity]);  // uninitialised: pages never written cost nothing
     WordWriter out{result.buffer.get() + capacity};
-    uint32_t x[kMaxLanes];
-    const uint32_t crc = crc_of(symbols, n);
-    for (size_t lane = 0; lane < lanes; ++lane) x[lane] = end_state(crc, lane);
 
-    const TableView view = tables.view();
-    size_t i = n;
-    for (; i % lanes; --i)
-        if (!put_symbol(x[(i - 1) % lanes], out, symbols[i - 1], indexes[i - 1], view, limit)) fail_limit(limit);
-    if (!encode_groups(lanes, symbols, indexes, i, view, limit, x, out)) fail_limit(limit);
-
-    // A state that fits in 16 bits has its top bit set there (it is at least 2^15); the high word of
-    // any other has it clear. So one word or two, and the decoder can tell.
-    for (size_t lane = lanes; lane--;) {
-        const bool one_word = x[lane] < (1u << kWordBits);
-        out.write(x[lane]);
-        if (!one_word) out.write(x[lane] >> kWordBits);
+    uint32_t first = 0;  // lane 0 of the part after this one, which goes on with what this one leaves there
+    for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+        if (part->n == 0) continue;
+        const auto lanes = static_cast<size_t>(lanes_for(part->n));
+        uint32_t x[kMaxLanes];
+        for (size_t lane = 0; lane < lanes; ++lane) x[lane] = first ? kStateLow : end_state(crc, lane);
+        if (first) x[0] = first;
+        const TableView view = part->tables->view();
+        size_t i = part->n;
+        for (; i % lanes; --i)
+            if (!put_symbol(x[(i - 1) % lanes], out, part->symbols[i - 1], part->indexes[i - 1], view, part->limit))
+                fail_limit(part->limit);
+        if (!encode_groups(lanes, part->symbols, part->indexes, i, view, part->limit, x, out)) fail_limit(part->limit);
+        for (size_t lane = lanes; --lane;) write_state(x[lane], out);
+        first = x[0];
     }
+    write_state(first, out);
     result.data = out.next;
     result.size = static_cast<size_t>(result.buffer.get() + capacity - out.next);
     return result;
 }
 
+Decoder::Decoder(const uint8_t* data, size_t size) : in_{data, data + size} {
+    if (size % 2) throw CorruptStream("an odd number of bytes");
+}
+
 template <class Symbol>
-void decode(const uint8_t* data, size_t size, const uint8_t* indexes, size_t n, const Tables& tables, int limit,
-            Symbol* symbols) {
+void Decoder::read(const uint8_t* indexes, size_t n, const Tables& tables, int limit, Symbol* symbols) {
     check_limit(limit);
     check_indexes(indexes, n, tables);
-    if (size % 2) throw CorruptStream("an odd number of bytes");
-    if (n == 0) {
-        if (size) throw CorruptStream("bytes where no symbols are coded");
-        return;
-    }
-
-    const auto lanes = static_cast<size_t>(lanes_for(n));
-    WordReader in{data, data + size};
-    uint32_t x[kMaxLanes];
-    for (size_t lane = 0; lane < lanes; ++lane) {
-        x[lane] = in.read();
-        if (x[lane] == 0) throw CorruptStream("invalid initial state");
-        if (x[lane] < kStateLow) x[lane] = x[lane] << kWordBits | in.read();
-    }
+    if (n == 0) return;
+    for (size_t lane = 1; lane < lanes_; ++lane)
+        if (x_[lane] != kStateLow) throw CorruptStream("wrong final state");
+    for (size_t lane = lanes_ ? 1 : 0, lanes = static_cast<size_t>(lanes_for(n)); lane < lanes; ++lane)
+        x_[lane] = read_state(in_);
+    lanes_ = static_cast<size_t>(lanes_for(n));
 
     const TableView view = tables.view();
-    size_t i = n - n % lanes;
-    bool valid = decode_groups(lanes, in, indexes, i, view, limit, x, symbols);
+    size_t i = n - n % lanes_;
+    bool valid = decode_groups(lanes_, in_, indexes, i, view, limit, x_, symbols);
     for (; i < n; ++i) {
-        const int symbol = take_symbol(x[i % lanes], in, indexes[i], view);
+        const int symbol = take_symbol(x_[i % lanes_], in_, indexes[i], view);
         valid &= symbol <= limit && symbol >= -limit;
         symbols[i] = static_cast<Symbol>(symbol);
     }
-
-    if (in.overrun) throw CorruptStream("truncated");
+    if (in_.overrun) throw CorruptStream("truncated");
     if (!valid) throw CorruptStream("a symbol beyond the limit");
-    if (in.next != in.end) throw CorruptStream("trailing bytes");
-    const uint32_t crc = crc_of(symbols, n);
-    for (size_t lane = 0; lane < lanes; ++lane)
-        if (x[lane] != end_state(crc, lane)) throw CorruptStream("wrong final state");
+    crc_ = crc_of(symbols, n, crc_);
 }
 
-template Encoded encode(const int16_t*, const uint8_t*, size_t, const Tables&, int);
-template Encoded encode(const int32_t*, const uint8_t*, size_t, const Tables&, int);
-template void decode(const uint8_t*, size_t, const uint8_t*, size_t, const Tables&, int, int16_t*);
-template void decode(const uint8_t*, size_t, const uint8_t*, size_t, const Tables&, int, int32_t*);
+void Decoder::finish() {
+    if (in_.next != in_.end) throw CorruptStream(lanes_ ? "trailing bytes" : "bytes where no symbols are coded");
+    for (size_t lane = 0; lane < lanes_; ++lane)
+        if (x_[lane] != end_state(crc_, lane)) throw CorruptStream("wrong final state");
+}
+
+template Encoded encode(const std::vector<Part<int16_t>>&);
+template Encoded encode(const std::vector<Part<int32_t>>&);
+template void Decoder::read(const uint8_t*, size_t, const Tables&, int, int16_t*);
+template void Decoder::read(const uint8_t*, size_t, const Tables&, int, int32_t*);
 
 }  // namespace rdc

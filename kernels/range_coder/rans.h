@@ -1,10 +1,12 @@
-// Encoding and decoding of one segment: `n` symbols, each with the index of its table.
+// Encoding and decoding of one segment: one or more parts of symbols, each symbol with the index of its table.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
+#include <vector>
 
+#include "lane.h"
 #include "tables.h"
 
 namespace rdc {
@@ -21,13 +23,39 @@ struct Encoded {
     size_t size = 0;
 };
 
-// Symbol is int16_t or int32_t. Both throw std::invalid_argument (std::out_of_range is not used) for
-// arguments that cannot be coded; decode throws CorruptStream for every defect of the data.
+// Symbols of one part of a segment. The parts of a segment share one chain of states, so that a decoder can
+// work out the indexes of a part from the symbols of those before it. Symbol is int16_t or int32_t.
 template <class Symbol>
-Encoded encode(const Symbol* symbols, const uint8_t* indexes, size_t n, const Tables& tables, int limit);
+struct Part {
+    const Symbol* symbols;
+    const uint8_t* indexes;
+    size_t n;
+    const Tables* tables;
+    int limit;
+};
 
+// Throws std::invalid_argument for symbols, indexes or limits that cannot be coded.
 template <class Symbol>
-void decode(const uint8_t* data, size_t size, const uint8_t* indexes, size_t n, const Tables& tables, int limit,
-            Symbol* symbols);
+Encoded encode(const std::vector<Part<Symbol>>& parts);
+
+// Reads a segment part by part: read() each with the `n`, tables and limit it was written with, then finish().
+// The bytes must outlive it. Throws std::invalid_argument as encode does, CorruptStream for every defect of the
+// data; after that, or after finish(), it must not be used again.
+class Decoder {
+public:
+    Decoder(const uint8_t* data, size_t size);
+
+    template <class Symbol>
+    void read(const uint8_t* indexes, size_t n, const Tables& tables, int limit, Symbol* symbols);
+
+    void finish();
+
+private:
+    WordReader in_;
+    uint32_t crc_ = 0;
+    // Of the latest part that is not empty. Their last values are checked once it is known whether one follows.
+    size_t lanes_ = 0;
+    uint32_t x_[kMaxLanes];
+};
 
 }  // namespace rdc
