@@ -12,7 +12,7 @@ from export.from_bundle import load_model
 from model.scale_network import ScaleNetwork
 from model.transforms import unfold
 from runtime import Codec
-from runtime.bundle import DEFAULT, Branch
+from runtime.bundle import Branch
 
 
 class TorchBackend:
@@ -43,7 +43,7 @@ class TorchReader(Codec):
 
     def __init__(self, bundle: str | Path | None = None) -> None:
         super().__init__(bundle)
-        self._backend = TorchBackend(self.bundle.path if bundle is None else Path(bundle or DEFAULT))
+        self._backend = TorchBackend(self.bundle.path)
         model = self._backend.model
         self.bundle.primary = _with(self.bundle.primary, model.primary.scale_network)
         if self.bundle.auxiliary is not None and model.auxiliary is not None:

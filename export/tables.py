@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from export.entropy_tables import gaussian_tables, pmf_tables, scale_levels
+from export.entropy_tables import PRECISION, gaussian_tables, pmf_tables, scale_levels
 from model import AuxiliaryBranch, PrimaryBranch, RateDistortionCognition
 from model.config import HYPER_LIMIT, SCALE_TABLES, SIGMA_HIGH, SIGMA_LOW
 from model.context import PASS_ORDER
-
-PRECISION = 14
 
 
 def _add(
@@ -45,7 +43,7 @@ def tables_of(model: RateDistortionCognition) -> dict[str, np.ndarray]:
     """Arrays of `tables.npz`."""
     arrays: dict[str, np.ndarray] = {}
     sigmas = scale_levels(SCALE_TABLES, SIGMA_LOW, SIGMA_HIGH)
-    _add(arrays, "gaussian", gaussian_tables(sigmas, PRECISION))
+    _add(arrays, "gaussian", gaussian_tables(sigmas))
     _branch(arrays, "primary", model.primary)
     if model.auxiliary is not None:
         _branch(arrays, "auxiliary", model.auxiliary)

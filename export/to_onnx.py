@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 from safetensors.torch import save as safetensors_bytes
 
@@ -26,6 +28,7 @@ from export.from_bundle import LEFT_OVER, load_model, parameter_name
 from export.graphs import GRAPHS
 from export.identity import picture_identity
 from export.onnx_files import WeightsFile, export_graph, write_graph
+from export.operators import OPSET
 from export.tables import parsing_config, tables_of
 from export.verify import ExportError, verify
 from model import RateDistortionCognition, checkpoint
@@ -81,6 +84,21 @@ def _dynamic_shapes() -> dict[str, dict[int, Any]]:
     }
 
 
+def _borders(graph: onnx.GraphProto, shapes: dict[str, dict[int, Any]]) -> dict[str, Any]:
+    """Inputs and outputs as the manifest has them: name, type, shape. Names the outputs' dimensions, too."""
+    for value in graph.output:
+        for axis, dim in shapes[value.name].items():
+            value.type.tensor_type.shape.dim[axis].dim_param = dim.__name__
+
+    def describe(value: onnx.ValueInfoProto) -> dict[str, Any]:
+        tensor = value.type.tensor_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        return {"name": value.name, "dtype": dtype, "shape": shape}
+
+    return {"inputs": [describe(v) for v in graph.input], "outputs": [describe(v) for v in graph.output]}
+
+
 GRAPH_INPUTS = {
     "encode_base": ("pixels", "base_level"),
     "decode_base": ("z1", "y1", "base_level"),
@@ -125,8 +143,8 @@ def export_bundle(
                 warnings.simplefilter("ignore")
                 exported = export_graph(build(model), {k: inputs[k] for k in names}, build.outputs, shapes)
             carried |= {parameter_name(tensor.name) for tensor in exported.graph.initializer}
+            graphs[graph] = {"file": f"{graph}.onnx"} | _borders(exported.graph, shapes)
             write_graph(exported, made / f"{graph}.onnx", weights)
-            graphs[graph] = {"file": f"{graph}.onnx", "inputs": list(names), "outputs": list(build.outputs)}
         weights.close()
         left_over = {k: v.contiguous() for k, v in model.state_dict().items() if k not in carried}
         (made / LEFT_OVER).write_bytes(safetensors_bytes(left_over))
@@ -135,6 +153,7 @@ def export_bundle(
         manifest = {
             "format": FORMAT,
             "name": name,
+            "made_with": {m.__name__: m.__version__ for m in (torch, onnx, onnxruntime)} | {"opset": OPSET},
             "parse_id": identity(arrays, parsing).hex(),
             "picture_id": picture_identity(model).hex(),
             "strides": {"pixels": PIXEL_STRIDE, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE},

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ LATENT_STRIDE = 16
 SYMBOL_LIMIT = 2047
 HYPER_LIMIT = 127
 DEFAULT = Path(__file__).parent / "bundle"
+WEIGHTS = "weights.bin"  # of all graphs
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,15 @@ class Bundle:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = (DEFAULT if path is None else Path(path)).resolve()  # graphs are loaded later
+        self.path = (DEFAULT if path is None else Path(path)).resolve()  # graphs are loaded when first used
         self.manifest = self._read_manifest()
         if self.manifest.get("format") != FORMAT:
             raise UnsupportedError(
                 f"{self.path}: bundle format {self.manifest.get('format')!r}, this runtime knows {FORMAT}"
             )
         try:
-            self._check_files()
+            self._check_manifest()
+            self.check_files(self.manifest["files"])
             self._load(self.manifest)
         except (LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as error:
             raise CorruptError(f"{self.path}: damaged bundle: {error}") from error
@@ -105,12 +107,15 @@ class Bundle:
             raise CorruptError(f"{path} is not a manifest")
         return manifest
 
-    def _check_files(self) -> None:
-        files = self.manifest["files"]
-        needed = {"tables.npz", "weights.bin", *(g["file"] for g in self.manifest["graphs"].values())}
-        if missing := sorted(needed - set(files)):
+    def _check_manifest(self) -> None:
+        needed = {"tables.npz", WEIGHTS, *(g["file"] for g in self.manifest["graphs"].values())}
+        if missing := sorted(needed - set(self.manifest["files"])):
             raise ValueError(f"the manifest has no SHA-256 of {missing[0]}")
-        for name, expected in files.items():
+
+    def check_files(self, names: Iterable[str]) -> None:
+        """Raise ValueError or OSError where a file is not the one that the manifest was written for."""
+        for name in names:
+            expected = self.manifest["files"][name]
             found = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
             if found != expected:
                 raise ValueError(f"{name} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…")
@@ -118,7 +123,6 @@ class Bundle:
     def _load(self, manifest: dict[str, Any]) -> None:
         with np.load(self.path / "tables.npz", allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        self.name = str(manifest["name"])
         self.parse_id = bytes.fromhex(manifest["parse_id"])
         self.picture_id = bytes.fromhex(manifest["picture_id"])
         if identity(arrays, manifest["parsing"]) != self.parse_id:

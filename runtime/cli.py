@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from runtime.codec import Codec
-from runtime.container import to_fixed
+from runtime.codec import MAX_PIXELS, Codec
+from runtime.container import MAX_SIDE, number_within, to_fixed
 from runtime.errors import CodecError, CodecWarning, InputError, LimitError
 
 if TYPE_CHECKING:
@@ -45,6 +45,29 @@ class Job(NamedTuple):
     target: Path
 
 
+class _Commands(click.Group):
+    """Its usage errors are one line, as all others."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            raise _usage(error) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _usage(error) from None
+
+
+def _usage(error: click.UsageError) -> click.ClickException:
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        return error
+    help_name = error.ctx.command_path if error.ctx else "rdc"
+    return BadInput(f"{_one_line(error.format_message())} ({help_name} --help)")
+
+
 def _quality(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
     if value is not None:
         try:
@@ -55,9 +78,10 @@ def _quality(_: click.Context, option: click.Parameter, value: float | None) -> 
 
 
 def _beta(_: click.Context, option: click.Parameter, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise BadInput(f"{option.opts[-1]} must be from 0 to 1, got {value:g}")
-    return value
+    try:
+        return number_within(value, 1, option.opts[-1])
+    except InputError as error:
+        raise BadInput(str(error)) from None
 
 
 def _layers(_: click.Context, option: click.Parameter, value: str) -> str | int:
@@ -77,9 +101,16 @@ _MODEL = click.option(
 )
 _BACKEND = click.option("--backend", default="auto", show_default=True, help="Where the networks run.")
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores).")
+_MAX_PIXELS = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Refuse larger pictures, counted with their padding.",
+)
 
 
-@click.group()
+@click.group(cls=_Commands)
 def main() -> None:
     """Compress photographs to .rdc streams and restore them.
 
@@ -112,6 +143,7 @@ def main() -> None:
 @_MODEL
 @_BACKEND
 @_THREADS
+@_MAX_PIXELS
 def encode(
     inputs: tuple[Path, ...],
     output: Path,
@@ -122,6 +154,7 @@ def encode(
     model: Path | None,
     backend: str,
     threads: int | None,
+    max_pixels: int,
 ) -> None:
     """Compress images (any that Pillow opens; folders recursively) to .rdc streams.
 
@@ -129,6 +162,7 @@ def encode(
     """
     jobs = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes())
     codec = _codec(model, backend, threads)
+    codec.max_pixels = max_pixels
 
     def work(job: Job) -> bytes:
         return codec.encode(
@@ -165,6 +199,7 @@ def encode(
 @_MODEL
 @_BACKEND
 @_THREADS
+@_MAX_PIXELS
 def decode(
     inputs: tuple[Path, ...],
     output: Path,
@@ -173,6 +208,7 @@ def decode(
     model: Path | None,
     backend: str,
     threads: int | None,
+    max_pixels: int,
 ) -> None:
     """Restore pictures from .rdc streams (folders recursively).
 
@@ -180,6 +216,7 @@ def decode(
     """
     jobs = _plan(inputs, output, PICTURE_SUFFIX, {STREAM_SUFFIX})
     codec = _codec(model, backend, threads)
+    codec.max_pixels = max_pixels
 
     def work(job: Job) -> bytes:
         picture_format = _writable_format(job.target)
@@ -196,6 +233,7 @@ def decode(
 def info(source: Path, as_json: bool, model: Path | None) -> None:
     """Print what a .rdc stream says of itself, and the state of its chunks."""
     codec = _codec(model)
+    codec.max_pixels = MAX_SIDE * MAX_SIDE  # nothing is allocated for it
     try:
         found = codec.info(source.read_bytes())
     except (CodecError, OSError) as error:
@@ -270,7 +308,7 @@ def _run(jobs: Sequence[Job], work: Callable[[Job], bytes]) -> None:
         raise click.exceptions.Exit(2)
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
 
@@ -334,6 +372,9 @@ def _load_image(path: Path, max_pixels: int) -> Image.Image:
             if image.width * image.height > max_pixels:
                 raise LimitError(f"image of {image.width}x{image.height} is over {max_pixels} pixels")
             size_of(image)  # before Pillow decodes it and reduces what it holds
+            # A camera's MPO holds previews and other views besides the photo.
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                warnings.warn("only the first frame is coded", CodecWarning, stacklevel=2)
             return ImageOps.exif_transpose(image)
         except (CodecError, MemoryError):
             raise

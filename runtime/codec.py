@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime import backends, container, pixels, symbols
 from runtime.bundle import PIXEL_STRIDE, Bundle
-from runtime.container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, to_fixed
+from runtime.container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, number_within, to_fixed
 from runtime.errors import DamagedAuxiliaryWarning, InputError, LimitError
 from runtime.symbols import Symbols
 
@@ -70,7 +70,8 @@ class Codec:
         quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
         machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
         quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
-        (PIL.ImageOps.exif_transpose does). Raises InputError, LimitError.
+        (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. Raises InputError,
+        LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
         count = self._layers(layers)
         if isinstance(layers, int | np.integer) and layers > self.slices:
@@ -103,14 +104,9 @@ class Codec:
         beta: 1 for machines (primary branch alone) to 0 for people. layers: use at most so many
         auxiliary slices (None: all there are). Where auxiliary data is damaged or cut off, the picture
         is made without that part, with a DamagedAuxiliaryWarning. Raises TruncatedError, CorruptError,
-        UnsupportedError, WrongModelError, LimitError, InputError.
+        UnsupportedError, WrongModelError, LimitError, InputError, BackendError.
         """
-        try:
-            beta = float(beta)
-        except (TypeError, ValueError, OverflowError):
-            raise InputError(f"beta must be a number from 0 to 1, got {beta!r}") from None
-        if not 0 <= beta <= 1:  # NaN neither
-            raise InputError(f"beta must be from 0 to 1, got {beta}")
+        beta = number_within(beta, 1, "beta")
         count = self._layers("all" if layers is None else layers)
         stream = self._stream(data)
         header = stream.header

@@ -68,13 +68,18 @@ def to_fixed(value: SupportsFloat, name: str = "quality") -> int:
 
     Raises InputError, which names the argument, for anything outside 0-100 (NaN included).
     """
+    return round(number_within(value, QUALITY_MAX, name) * _QUALITY_ONE)
+
+
+def number_within(value: SupportsFloat, high: float, name: str) -> float:
+    """`value` as a float. Raises InputError, which names the argument, where it is no number from 0 to `high`."""
     try:
-        number = float(value)
+        number = float("nan" if isinstance(value, str | bytes | bytearray) else value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{name} must be a number from 0 to {QUALITY_MAX}, got {value!r}") from None
-    if not 0 <= number <= QUALITY_MAX:
-        raise InputError(f"{name} must be from 0 to {QUALITY_MAX}, got {number:g}")
-    return round(number * _QUALITY_ONE)
+        number = float("nan")
+    if not 0 <= number <= high:  # NaN neither
+        raise InputError(f"{name} must be a number from 0 to {high:g}, got {value!r}")
+    return number
 
 
 def from_fixed(fixed: int) -> float:
@@ -124,7 +129,6 @@ class Chunk:
     type: int
     offset: int
     length: int
-    crc: int
     payload: memoryview | None
     state: ChunkState
 
@@ -214,7 +218,8 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     """Parse a stream; payloads are views of `data`, checked against their CRC but not decoded.
 
     Raises TruncatedError (data ends within the header), CorruptError (no RDC stream, damaged
-    header, bytes after the last chunk), UnsupportedError (version, flags) and LimitError (more than `max_pixels` pixels, too many chunks). Damage after the header is not an
+    header, bytes after the last chunk), UnsupportedError (version, flags) and LimitError (more than
+    `max_pixels` pixels, too many chunks). Damage after the header is not an
     error here: see `Chunk.state`. Nothing is allocated in proportion to a header value.
     """
     view = _as_bytes(data)
@@ -259,7 +264,7 @@ def _chunks(view: memoryview, position: int, entries: Iterable[tuple[int, int, i
         else:
             state = ChunkState.TRUNCATED if len(present) else ChunkState.MISSING
         payload = present if state is ChunkState.OK else None
-        chunks.append(Chunk(kind, position, length, crc, payload, state))
+        chunks.append(Chunk(kind, position, length, payload, state))
         position += length
     if len(view) > position:
         raise CorruptError(f"{len(view) - position} bytes after the end of the stream")

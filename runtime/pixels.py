@@ -18,7 +18,8 @@ def size_of(image: Any) -> tuple[int, int]:
     [H, W, 3]; PIL modes RGB, L, 1 and P are taken (grey is repeated into the three channels), while
     transparency, 16-bit, float, CMYK and other colour spaces are refused, because what to do with them
     is the caller's decision. Files that Pillow itself reduces to 8 bits (16-bit RGB in PNG, PPM or TIFF)
-    are refused as long as they are not loaded yet; afterwards nothing tells them apart.
+    are refused as long as they are not loaded yet; afterwards nothing tells them apart. Nor does anything in
+    AVIF and JPEG 2000 files: they are taken as Pillow gives them.
     """
     if isinstance(image, np.ndarray):
         if isinstance(image, np.ma.MaskedArray):

@@ -1,5 +1,6 @@
 """The `rdc` command on real files with the shipped bundle, and the README's example."""
 
+import dataclasses
 import json
 import os
 import re
@@ -33,7 +34,10 @@ def fails(*arguments: object) -> list[str]:
     result = rdc(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
-    return [line for line in result.stderr.splitlines() if line.startswith("rdc: ")]
+    # A progress bar is drawn and wiped out within lines that end in a carriage return.
+    lines = [line for line in result.stderr.splitlines() if line.strip() and "file/s]" not in line]
+    assert all(line.startswith("rdc: ") for line in lines), result.stderr
+    return lines
 
 
 def picture() -> Image.Image:
@@ -256,10 +260,59 @@ def test_bad_encode_options(options, photo, tmp_path):
     assert not (tmp_path / "out.rdc").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compress"],
+        ["--loud"],
+        ["encode"],
+        ["encode", "in.png"],
+        ["encode", "in.png", "-o", "out.rdc", "--threads", "0"],
+        ["encode", "in.png", "-o", "out.rdc", "--quality", "best"],
+        ["decode", "in.rdc", "-o", "out.png", "--layers", "-1"],
+        ["info"],
+        ["info", "a.rdc", "b.rdc"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_are_one_line(arguments):
+    (line,) = fails(*arguments)
+    assert "--help)" in line
+
+
+def test_help_is_shown_where_nothing_is_asked_for():
+    result = rdc()
+    assert "Usage:" in result.output and "encode" in result.output
+
+
+def test_max_pixels(photo, stream, tmp_path):
+    enough = 128 * 64
+    for command, source, target in (("encode", photo, "out.rdc"), ("decode", stream, "out.png")):
+        (line,) = fails(command, source, "-o", tmp_path / target, "--max-pixels", enough - 1)
+        assert "limit" in line or "over" in line
+        assert rdc(command, source, "-o", tmp_path / target, "--max-pixels", enough).exit_code == 0
+
+
+def test_streams_of_huge_pictures_can_be_inspected(stream, stream_bytes):
+    parsed = container.read(stream_bytes, max_pixels=1 << 20)
+    header = dataclasses.replace(parsed.header, width=1 << 24, height=1 << 24)
+    stream.write_bytes(container.write(header, [(c.type, c.payload) for c in parsed.chunks]))
+    assert json.loads(rdc("info", stream, "--json").stdout)["width"] == 1 << 24
+
+
+@pytest.mark.parametrize(("suffix", "said"), [(".gif", 1), (".webp", 1), (".mpo", 0)])
+def test_further_frames_are_mentioned(suffix, said, tmp_path):
+    frames = [picture().convert("RGB"), picture().rotate(180).convert("RGB")]
+    source = tmp_path / f"in{suffix}"
+    frames[0].save(source, save_all=True, append_images=frames[1:])
+    result = rdc("encode", source, "-o", tmp_path / "out.rdc")
+    assert result.exit_code == 0 and result.stderr.count("first frame") == said
+
+
 @pytest.mark.parametrize("beta", ["nan", "-0.1", "1.1"])
 def test_bad_beta(beta, stream, tmp_path):
     (line,) = fails("decode", stream, "-o", tmp_path / "out.png", f"--beta={beta}")
-    assert line == f"rdc: --beta must be from 0 to 1, got {float(beta):g}"
+    assert line == f"rdc: --beta must be a number from 0 to 1, got {float(beta)}"
 
 
 def test_an_output_type_that_pillow_cannot_write(stream, tmp_path):

@@ -112,7 +112,9 @@ def test_fixed_point_quality_is_within_half_a_step(quality):
     assert container.to_fixed(container.from_fixed(fixed)) == fixed
 
 
-@pytest.mark.parametrize("quality", [float("nan"), -0.01, 100.01, float("inf"), "high", None])
+@pytest.mark.parametrize(
+    "quality", [float("nan"), -0.01, 100.01, float("inf"), "high", "50", b"5", None, 1j, 10**400]
+)
 def test_quality_outside_the_dial_names_its_argument(quality):
     with pytest.raises(InputError, match="base_quality"):
         container.to_fixed(quality, "base_quality")

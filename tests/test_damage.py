@@ -154,7 +154,9 @@ def test_damage_costs_its_slice_and_those_after_it(tiny: Codec, stream: bytes) -
 def shifted(name: str) -> rdc_native.Tables:
     """The same probabilities for other symbols: a decoder with these passes every state of the encoder."""
     with np.load(TINY / "tables.npz") as arrays:
-        cdf, sizes, minimum, precision = (arrays[f"{name}_{k}"] for k in ("cdf", "sizes", "minimum", "precision"))
+        cdf, sizes, minimum, precision = (
+            arrays[f"{name}_{k}"] for k in ("cdf", "sizes", "minimum", "precision")
+        )
     return rdc_native.Tables(cdf, sizes, minimum + 1, int(precision))
 
 

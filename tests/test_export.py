@@ -54,6 +54,21 @@ def test_image_to_tensor_is_fold_of_the_scaled_picture() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_bodies_serve_fp16_graphs(dtype: type) -> None:
+    """One body for both: casts in, cast-like out."""
+    rng = np.random.default_rng(3)
+    picture = rng.integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
+    to = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    (folded,) = run("ImageToTensor", {"pixels": (picture ^ 0x80).view(np.int8)}, ["y"], to=to)
+    expected = fold(torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255).numpy()
+    assert folded.dtype == dtype
+    np.testing.assert_array_equal(folded, expected.astype(dtype))
+    nothing, beta = np.zeros_like(folded), np.zeros(1, np.float32)
+    (pixels,) = run("BlendToImage", {"x1": folded, "r": nothing, "beta": beta}, ["p"])
+    np.testing.assert_array_equal(pixels.view(np.uint8) ^ 0x80, picture)  # 11 bits hold 256 levels
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("index", [-1, 0, 1, 2, 3])
 def test_gain_quantize_and_dequantize_are_two_ends_of_one_loop(index: int, dtype: type) -> None:
     rng = np.random.default_rng(1)
@@ -120,14 +135,18 @@ def test_every_rdc_node_has_a_body_and_plugin_attributes(bundle) -> None:
             assert node.op_type in bodies
             assert attributes["plugin_namespace"] == b"rdc" and attributes["plugin_version"] == b"1"
         seen |= {n.op_type for n in nodes}
-        shapes = {
-            v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
-            for v in (*model.graph.input, *model.graph.output)
-        }
-        assert list(shapes) == graph["inputs"] + graph["outputs"]
-        for name, shape in shapes.items():
-            spatial = shape[1:3] if name == "pixels" else shape[2:]
-            assert all(isinstance(d, str) for d in [shape[0], *spatial]), f"{name} is not dynamic: {shape}"
+        values = (*model.graph.input, *model.graph.output)
+        shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
+        described = graph["inputs"] + graph["outputs"]
+        assert [(d["name"], d["shape"]) for d in described] == list(shapes.items())
+        config = manifest["parsing"]
+        expected = {"pixels": ["n", "64*rows", "64*columns", 3]}
+        for number, branch in enumerate(b for b in ("primary", "auxiliary") if config[b]):
+            expected[f"z{number + 1}"] = ["n", config[branch]["hyper"], "rows", "columns"]
+            expected[f"y{number + 1}"] = ["n", config[branch]["latent"], "4*rows", "4*columns"]
+        assert all(d["shape"] == expected.get(d["name"], ["n"]) for d in described)
+        types = {"pixels": "int8", "base_level": "float32", "aux_level": "float32", "beta": "float32"}
+        assert all(d["dtype"] == types.get(d["name"], "int32") for d in described)
         # Of the file: the loaded model has all weights in it, and 20 MB of them spell anything.
         assert b".py" not in (bundle / graph["file"]).read_bytes(), "source paths of the builder leaked"
     assert seen == set(FUNCTIONS)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from runtime.bundle import Bundle
-from runtime.errors import BackendError, InputError, LimitError
+from runtime.bundle import WEIGHTS, Bundle
+from runtime.errors import BackendError, CorruptError, InputError, LimitError
 
 LARGE_BYTES = 8 << 20  # of inputs: about 2.7 megapixels to encode, 4 to decode
 
@@ -38,7 +38,13 @@ class OnnxRuntimeBackend:
     def _session(self, graph: str) -> ort.InferenceSession:
         with self._lock:
             if graph not in self._sessions:
-                path = self._bundle.path / self._bundle.graphs[graph]
+                file = self._bundle.graphs[graph]
+                path = self._bundle.path / file
+                try:
+                    # Once more: a bundle that was replaced since then would not fit the tables in memory.
+                    self._bundle.check_files((file, WEIGHTS))
+                except (ValueError, OSError) as error:
+                    raise CorruptError(f"{path} has changed since the bundle was loaded: {error}") from error
                 try:
                     self._sessions[graph] = ort.InferenceSession(
                         str(path), self._options, providers=["CPUExecutionProvider"]
