@@ -8,10 +8,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from model import RateDistortionCognition
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -22,6 +25,14 @@ def photos(folder: str | Path, limit: int | None = None) -> list[tuple[str, np.n
     if not paths:
         raise SystemExit(f"no images under {folder}")
     return [(p.stem, np.asarray(Image.open(p).convert("RGB"))) for p in paths]
+
+
+def load_torch_model(path: str | Path) -> RateDistortionCognition:
+    """The trained PyTorch model of a bundle (a folder) or a checkpoint, in inference mode."""
+    from export.from_bundle import load_model
+    from model import checkpoint
+
+    return (load_model(Path(path)) if Path(path).is_dir() else checkpoint.load(path)).eval()
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

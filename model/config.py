@@ -87,3 +87,13 @@ class ModelConfig:
         for name in ("primary_lambda", "auxiliary_lambda"):
             values[name] = tuple(values[name])
         return cls(**values)
+
+
+NAMED = {
+    "light": ModelConfig(),  # the shipped one
+    # For machines with a GPU: about four times the arithmetic.
+    "large": ModelConfig(
+        primary=BranchConfig(channels=256, latent=256, deep_blocks=2),
+        auxiliary=BranchConfig(channels=256, latent=256, deep_blocks=2, slices=QUADTREE_PASSES),
+    ),
+}
