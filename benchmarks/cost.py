@@ -45,14 +45,14 @@ def costs(model: RateDistortionCognition, size: int) -> list[list[object]]:
         z = torch.zeros(1, branch.config.hyper, size // HYPER_STRIDE, size // HYPER_STRIDE)
         y = torch.zeros(1, branch.config.latent, size // LATENT_STRIDE, size // LATENT_STRIDE)
         if isinstance(branch, AuxiliaryBranch):
-            with FlopCounterMode(branch, display=False) as encoder:
+            with FlopCounterMode(display=False) as encoder:
                 branch(folded, level, base)
-            with FlopCounterMode(branch, display=False) as decoder:
+            with FlopCounterMode(display=False) as decoder:
                 branch.decode(z, y, level, torch.tensor([branch.config.slices]), base)
         else:
-            with FlopCounterMode(branch, display=False) as encoder:
+            with FlopCounterMode(display=False) as encoder:
                 branch(folded, level)
-            with FlopCounterMode(branch, display=False) as decoder:
+            with FlopCounterMode(display=False) as decoder:
                 branch.decode(z, y, level)
         both, integer = _kmac(encoder, size, ".scale_network")
         decoding, _ = _kmac(decoder, size, ".scale_network")

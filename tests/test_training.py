@@ -92,6 +92,19 @@ def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
     assert codec.decode(codec.encode(picture)).shape == picture.shape
 
 
+def test_stage_one_trains_for_cognition(folder, tmp_path, capsys) -> None:
+    classifier(tmp_path / "net.onnx")
+    backbone = ["--backbone", str(tmp_path / "net.onnx")]
+    arguments = [*options(folder, tmp_path / "run", tmp_path / "cache"), "--levels", "3", "--branch", *SMALL]
+    for incomplete in (["--loss", "cognition"], backbone):
+        with pytest.raises(SystemExit):
+            stage1.main([*arguments, *incomplete])
+        assert "belong together" in capsys.readouterr().err
+    stage1.main([*arguments, "--loss", "cognition", *backbone])
+    log = (tmp_path / "run" / "log.csv").read_text()
+    assert "train,contrastive" in log and "train,distance" in log
+
+
 def test_outside_range_is_zero_wherever_a_picture_can_be_shown() -> None:
     image = torch.tensor([0.0, 0.5, 1.0, -0.5, 2.0]).reshape(1, 1, 1, 5).requires_grad_()
     loss = outside_range(image)

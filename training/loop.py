@@ -232,7 +232,8 @@ class Trainer:
             self.progress.seconds += now - last
             bar.update(int(self.progress.seconds) - bar.n)
             last = now
-            if self.progress.steps % 200 == 0 and count:
+            done = self.progress.seconds >= budget
+            if (done or self.progress.steps % 200 == 0) and count:
                 row = {name: value / count for name, value in sums.items()}
                 row |= {"lr": self._rate(), "skipped": skipped, "seconds": self.progress.seconds}
                 self._log(writer, "train", row)

@@ -1,7 +1,7 @@
 """Stage I: the primary branch. `python -m training.stage1 --data DIR --out runs/stage1`.
 
 Loss: bpp + lambda * 255^2 * (w_mse * MSE + local MSE) + sqrt(lambda / lambda_high) * w_cog * cognition.
-Without --backbone the cognition term is absent and this trains a distortion-only codec.
+With `--loss mse` the cognition term is absent and this trains a distortion-only codec.
 """
 
 from __future__ import annotations
@@ -41,12 +41,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--levels", type=int, default=8, help="trained gain levels")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     parser.add_argument(
+        "--loss", choices=["mse", "cognition"], default="mse", help="cognition needs --backbone"
+    )
+    parser.add_argument(
         "--backbone", help="for the cognition loss: ONNX classifier (inputs -1..1) or MoCo v2 file"
     )
     parser.add_argument("--cognition", type=float, default=1.0, help="weight of the cognition loss, in bpp")
     parser.add_argument("--cognition-crops", type=int, default=4, help="images of a batch that it looks at")
     parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
     args = parser.parse_args(argv)
+    if (args.loss == "cognition") != bool(args.backbone):
+        parser.error("--loss cognition and --backbone belong together")
     torch.manual_seed(args.seed)
     if args.init:
         model = checkpoint.load(args.init)

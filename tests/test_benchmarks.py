@@ -1,0 +1,69 @@
+"""The benchmarks that measure this codec run on a folder of photos, and count right."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHIPPED, TINY, TINY_CHECKPOINT
+from PIL import Image
+
+from benchmarks import cost, outside, scalability, spectra
+from benchmarks.common import load_torch_model
+from model import BranchConfig, ModelConfig, RateDistortionCognition
+
+
+@pytest.fixture
+def folder(tmp_path, photos: list[np.ndarray]):
+    for k, photo in enumerate(photos[:2]):
+        Image.fromarray(photo[:130, :190]).save(tmp_path / f"{k}.png")
+    return tmp_path
+
+
+def test_cost_of_a_decoder_counted_by_hand() -> None:
+    """Without blocks: 1x1 and 3x3 convolutions at the resolutions that the design says."""
+    c, latent, hyper, hidden = 8, 12, 4, 16
+    config = BranchConfig(c, latent, hyper, blocks=0, deep_blocks=0, context_blocks=0, scale_hidden=hidden)
+    model = RateDistortionCognition(ModelConfig(primary=config, auxiliary=None))
+    ((_, _, decoder, integer, _),) = cost.costs(model, 128)
+    hyper_synthesis = 9 * hyper * c + c * 16 * c  # at 1/64
+    mean = c * latent + 3 * ((c + latent) * c + c * latent)  # at 1/16
+    synthesis = latent * c + c * 4 * c + latent * 768 + 4 * c * 192  # at 1/16, the last at 1/8
+    assert decoder == pytest.approx((hyper_synthesis / 16 + mean + synthesis) / 256 / 1000)
+    assert integer == pytest.approx((hyper * hidden + 9 * hidden**2 + hidden * 16 * latent) / 4096 / 1000)
+
+
+def test_the_primary_decoder_costs_what_is_allowed() -> None:
+    rows = cost.costs(load_torch_model(SHIPPED), 256)
+    assert rows[0][0] == "primary" and rows[0][2] <= 12
+
+
+def test_scalability_prints_every_slice(folder, capsys) -> None:
+    scalability.main(
+        ["--data", str(folder), "--model", str(TINY), "--json", "--plot", str(folder / "plot.png")]
+    )
+    rows = json.loads(capsys.readouterr().out)
+    assert [r[1] for r in rows[:5]] == [0, 1, 2, 3, 4]
+    assert all(a[2] < b[2] for a, b in itertools.pairwise(rows[:5]))
+    assert Image.open(folder / "plot.png").width > 300
+
+
+def test_distances_outside_the_range(folder) -> None:
+    model = load_torch_model(TINY_CHECKPOINT)
+    with torch.no_grad():
+        model.primary.synthesis.head.bias += 10.0  # everything is far too bright
+    photo = np.asarray(Image.open(folder / "0.png"))
+    assert (outside.distances(model, [photo]) > 255).mean() > 0.9
+    outside.main([str(TINY), str(TINY_CHECKPOINT), "--data", str(folder), "--plot", str(folder / "plot.png")])
+
+
+def test_spectra_of_a_wave_are_two_points(folder) -> None:
+    x = np.arange(128)
+    wave = np.repeat((128 + 100 * np.sin(2 * np.pi * x / 8))[None, :, None], 128, 0).repeat(3, 2)
+    found = spectra.spectrum(wave.astype(np.uint8))
+    assert {tuple(p) for p in np.argwhere(found > 0.95 * found.max())} >= {(64, 48), (64, 80)}
+    spectra.main([str(folder / "0.png"), "-o", str(folder / "figure.png"), "--model", str(TINY)])
+    assert Image.open(folder / "figure.png").width > 1000
