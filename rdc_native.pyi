@@ -52,6 +52,56 @@ class ScaleNetwork:
     def __call__(self, z: NDArray[np.int32] | NDArray[np.int16] | NDArray[np.int8]) -> NDArray[np.uint8]:
         """z [in, h, w] within +-127 -> scale indexes [C, h * shuffle, w * shuffle]."""
 
+class ScaleContext:
+    """The second half of the integer network: tables of latents that come in four passes; normative.
+
+    Latent (c, i, j) is in pass (order[i % 2][j % 2] + c // (latent / 4)) % 4. With m the bit lengths of the known
+    symbols' magnitudes, hidden = clip((bias[pass] + conv3x3(m) + (features << shift) + half) >> shift, 0, clip_max), and
+    index = clip(start + ((bias[pass] + weight[pass] @ hidden + half) >> shift[pass]), 0, clip_max).
+
+    neighbours: (weight int8 [hidden, latent + other, 3, 3], bias int32 [4, hidden], shift int32 [hidden] in 1..20,
+    clip_max up to 127). heads: (weight int8 [4, latent, hidden], bias int32 [4, latent], shift int32 [4, latent] in
+    1..30, clip_max up to 255). order: uint8 [2, 2]. ValueError if a sum could overflow 32 bits.
+    """
+
+    def __init__(
+        self,
+        neighbours: tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32], int],
+        heads: tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int32], int],
+        order: NDArray[np.uint8],
+    ) -> None: ...
+    @property
+    def latent(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def other(self) -> int:
+        """Channels of another branch's symbols, all known from the first pass on."""
+
+class ScaleState:
+    """The latents of one picture, pass by pass: `indexes` of the next pass, then `add` its symbols. For one thread."""
+
+    def __init__(
+        self, context: ScaleContext, start: NDArray[np.uint8], other: NDArray[np.int32] | None = None
+    ) -> None:
+        """start: what the ScaleNetwork gives, [latent + hidden, h, w]: first guess of every index, then features.
+
+        h and w are even. other: symbols of another branch [other, h, w], if the context has that.
+        """
+
+    def indexes(self) -> NDArray[np.uint8]:
+        """Table of each latent of the next pass, in channel, row, column order: [latent * h * w / 4]."""
+
+    def gather(self, plane: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The next pass's part of symbols [latent, h, w], in the same order."""
+
+    def add(self, symbols: NDArray[np.int32]) -> None:
+        """The symbols of the next pass; the one after it is then the next."""
+
+    @property
+    def symbols(self) -> NDArray[np.int32]:
+        """Every symbol so far, [latent, h, w], zeros in passes to come."""
+
 def encode(
     symbols: NDArray[np.int32] | NDArray[np.int16], indexes: NDArray[np.uint8], tables: Tables, limit: int
 ) -> bytes:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from export.from_bundle import load_model
+from model.context import pass_of
 from model.scale_network import ScaleNetwork
 from model.transforms import unfold
+from rdc_native import ScaleState
 from runtime import Codec
 from runtime.bundle import Branch
 
@@ -50,9 +51,34 @@ class TorchReader(Codec):
             self.bundle.auxiliary = _with(self.bundle.auxiliary, model.auxiliary.scale_network)
 
 
-def _with(branch: Branch, network: ScaleNetwork) -> Branch:
-    @torch.no_grad()
-    def indexes(z: np.ndarray) -> np.ndarray:
-        return network(torch.from_numpy(z)[None].float())[0].numpy().astype(np.uint8)
+class _TorchState:
+    """rdc_native.ScaleState, computed by the trainer's integer network."""
 
-    return dataclasses.replace(branch, scale_network=indexes)  # type: ignore[arg-type]
+    def __init__(self, network: ScaleNetwork, z: np.ndarray, other: np.ndarray | None) -> None:
+        self.network, self.z = network, torch.from_numpy(z)[None].float()
+        self.other = None if other is None else torch.from_numpy(other)[None].float()
+        self.symbols = np.zeros((network.latent, 4 * z.shape[1], 4 * z.shape[2]), np.int32)
+        self._passes = pass_of(torch.from_numpy(self.symbols)[None])[0].numpy()
+        self._pass = 0
+
+    @torch.no_grad()
+    def indexes(self) -> np.ndarray:
+        found = self.network(self.z, torch.from_numpy(self.symbols)[None].float(), self.other)
+        return found[0].numpy().astype(np.uint8)[self._passes == self._pass]
+
+    def add(self, symbols: np.ndarray) -> None:
+        self.symbols[self._passes == self._pass] = symbols
+        self._pass += 1
+
+
+class _TorchBranch(Branch):
+    network: ScaleNetwork
+
+    def scale_state(self, z: np.ndarray, other: np.ndarray | None = None) -> ScaleState:
+        return _TorchState(self.network, z, other)  # type: ignore[return-value]
+
+
+def _with(branch: Branch, network: ScaleNetwork) -> Branch:
+    replaced = _TorchBranch(**vars(branch))
+    object.__setattr__(replaced, "network", network)  # frozen
+    return replaced

@@ -102,7 +102,7 @@ class EncodeFull(_Graph):
     def forward(self, pixels: Tensor, base_level: Tensor, aux_level: Tensor) -> tuple[Tensor, ...]:
         folded = image_to_tensor(pixels)
         z1, y1, decoded = self.primary.encode(folded, base_level)
-        base = self.primary.branch.reconstruct(decoded, base_level, z1)
+        base = self.primary.branch.reconstruct(decoded, base_level, z1, y1)
         z2, y2 = self.auxiliary.encode(folded, aux_level, base)
         return z1.to(torch.int32), y1, z2.to(torch.int32), y2
 

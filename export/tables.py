@@ -10,6 +10,7 @@ from export.entropy_tables import PRECISION, gaussian_tables, pmf_tables, scale_
 from model import AuxiliaryBranch, PrimaryBranch, RateDistortionCognition
 from model.config import HYPER_LIMIT, SCALE_TABLES, SIGMA_HIGH, SIGMA_LOW
 from model.context import PASS_ORDER
+from model.scale_network import IntegerLayer
 
 
 def _add(
@@ -29,14 +30,21 @@ def _trimmed(pmf: np.ndarray, limit: int) -> tuple[int, np.ndarray]:
     return int(low) - limit, pmf[low : high + 1]
 
 
+def _add_layer(arrays: dict[str, np.ndarray], name: str, layer: IntegerLayer) -> None:
+    arrays[f"{name}_weight"] = layer.weight
+    arrays[f"{name}_bias"] = layer.bias
+    arrays[f"{name}_shift"] = layer.shift
+    arrays[f"{name}_clip"] = np.array(layer.clip, np.int32)
+
+
 def _branch(arrays: dict[str, np.ndarray], prefix: str, branch: PrimaryBranch | AuxiliaryBranch) -> None:
     pmf = branch.hyper_rate.pmf(HYPER_LIMIT).cpu().numpy().astype(np.float64)
     _add(arrays, f"{prefix}_hyper", pmf_tables([_trimmed(row, HYPER_LIMIT) for row in pmf]))
     for k, layer in enumerate(branch.scale_network.export()):
-        arrays[f"{prefix}_scale{k}_weight"] = layer.weight
-        arrays[f"{prefix}_scale{k}_bias"] = layer.bias
-        arrays[f"{prefix}_scale{k}_shift"] = layer.shift
-        arrays[f"{prefix}_scale{k}_clip"] = np.array(layer.clip, np.int32)
+        _add_layer(arrays, f"{prefix}_scale{k}", layer)
+    neighbours, heads = branch.scale_network.export_context()
+    _add_layer(arrays, f"{prefix}_neighbours", neighbours)
+    _add_layer(arrays, f"{prefix}_heads", heads)
 
 
 def tables_of(model: RateDistortionCognition) -> dict[str, np.ndarray]:
@@ -59,7 +67,7 @@ def parsing_config(model: RateDistortionCognition) -> dict[str, Any]:
             "latent": config.latent,
             "hyper": config.hyper,
             "slices": config.slices,
-            "slice_order": PASS_ORDER,
+            "pass_order": PASS_ORDER,
             "levels": model.config.levels,
             "scale_layers": len(branch.scale_network.layers),
         }

@@ -29,24 +29,23 @@ class Decoded:
     """What a decoder knows of one branch.
 
     image: folded x1 (primary) or residual r (auxiliary), [N, 192, H/8, W/8]. latent: y-hat after the
-    inverse gain. z: hyper-latent symbols, integers as floats.
+    inverse gain. z, symbols: the coded integers of hyper-latent and latent, as floats.
     """
 
     image: Tensor
     latent: Tensor
     z: Tensor
+    symbols: Tensor
 
 
 @dataclasses.dataclass
 class BranchOutput(Decoded):
     """What one branch makes of a batch: what its decoder will know, and what that costs.
 
-    bits: [N, slices + 1], hyper-latent first. symbols: the coded integers, as floats. indexes: table of
-    every symbol.
+    bits: [N, slices + 1], hyper-latent first. indexes: table of every symbol of the latent.
     """
 
     bits: Tensor
-    symbols: Tensor
     indexes: Tensor
 
 
@@ -67,13 +66,20 @@ class _Branch(nn.Module):
     the end; they decode as symbol 0 with the predicted mean.
     """
 
-    def __init__(self, config: BranchConfig, lambdas: Tensor, scale_inputs: int) -> None:
+    def __init__(self, config: BranchConfig, lambdas: Tensor, primary: BranchConfig | None = None) -> None:
         super().__init__()
         self.config = config
         self.gain = GainUnit(config.latent, lambdas)
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
-        self.scale_network = ScaleNetwork(scale_inputs, config.scale_hidden, config.latent)
+        # Besides its own, the auxiliary one sees the primary's symbols: integers, so parsing stays exact.
+        self.scale_network = ScaleNetwork(
+            config.hyper + (primary.hyper if primary else 0),
+            config.scale_hidden,
+            config.latent,
+            config.scale_context,
+            primary.latent if primary else 0,
+        )
         self.hyper_rate = HyperRate(config.hyper)
         self.gaussian_rate = GaussianRate()
         self.mean = QuadtreeMean(config)
@@ -92,11 +98,11 @@ class _Branch(nn.Module):
         return symbols, r + torch.empty_like(r).uniform_(-0.5, 0.5) if self.training else symbols
 
     def _closed_loop(
-        self, gained: Tensor, features: Tensor, indexes: Tensor, received: Tensor
+        self, gained: Tensor, features: Tensor, received: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decoded latent (still gained), symbols, and bits of each pass [N, 4].
+        """Decoded latent (still gained), symbols, and the values that the rate is taken of.
 
-        received: how many passes the decoder has, [N]; the others have symbol 0 and cost nothing.
+        received: how many passes the decoder has, [N]; the others have symbol 0.
         """
         passes = pass_of(gained)
         decoded, symbols, rated = (torch.zeros_like(gained) for _ in range(3))
@@ -108,10 +114,14 @@ class _Branch(nn.Module):
             symbols = symbols + sent * r
             rated = rated + mask * noisy
             decoded = decoded + mask * mean + sent * r
+        return decoded, symbols, rated
+
+    def _rate(self, rated: Tensor, indexes: Tensor, received: Tensor) -> Tensor:
+        """Bits of each pass [N, 4]; those that are not received cost nothing."""
+        passes = pass_of(rated)
         bits = self.gaussian_rate(rated, indexes)
         per_pass = [(bits * (passes == index)).sum((1, 2, 3)) for index in range(QUADTREE_PASSES)]
-        cost = [b * (received > index) for index, b in enumerate(per_pass)]
-        return decoded, symbols, torch.stack(cost, 1)
+        return torch.stack([b * (received > index) for index, b in enumerate(per_pass)], 1)
 
     def _open_loop(self, symbols: Tensor, features: Tensor, dequantize: Dequantize) -> Tensor:
         """Decoded latent (still gained) from symbols, which are zero where they were not received."""
@@ -125,7 +135,7 @@ class PrimaryBranch(_Branch):
     """Codes the image for machine vision, all or nothing."""
 
     def __init__(self, config: BranchConfig, lambdas: Tensor) -> None:
-        super().__init__(config, lambdas, config.hyper)
+        super().__init__(config, lambdas)
         self.analysis = Analysis(config)
         self.synthesis = Synthesis(config)
 
@@ -133,48 +143,47 @@ class PrimaryBranch(_Branch):
         """folded: image in [0, 1], [N, 192, H/8, W/8] with H, W multiples of 64. level: [N]."""
         gained = self.gain.gain(self.analysis(folded), level)
         z, z_bits = self._hyper(gained)
-        indexes = self.scale_network(z)
         everything = torch.full_like(level, QUADTREE_PASSES)
-        decoded, symbols, bits = self._closed_loop(gained, self.features(z), indexes, everything)
-        out = self.reconstruct(decoded, level, z)
+        decoded, symbols, rated = self._closed_loop(gained, self.features(z), everything)
+        indexes = self.scale_network(z, symbols)
+        bits = self._rate(rated, indexes, everything)
+        out = self.reconstruct(decoded, level, z, symbols)
         bits = torch.stack([z_bits, bits.sum(1)], 1)
-        return BranchOutput(out.image, out.latent, z, bits, symbols, indexes)
+        return BranchOutput(out.image, out.latent, z, symbols, bits, indexes)
 
     def features(self, z: Tensor) -> Tensor:
         """What the means are predicted from, [N, channels, H/16, W/16]."""
         return self.hyper_synthesis(z)
 
-    def reconstruct(self, decoded: Tensor, level: Tensor, z: Tensor) -> Decoded:
+    def reconstruct(self, decoded: Tensor, level: Tensor, z: Tensor, symbols: Tensor) -> Decoded:
         """Decoded latent (still gained) -> picture for machines."""
         latent = self.gain.inverse(decoded, level)
-        return Decoded(self.synthesis(latent), latent, z)
+        return Decoded(self.synthesis(latent), latent, z, symbols)
 
     def decode(
         self, z: Tensor, symbols: Tensor, level: Tensor, dequantize: Dequantize = dequantize
     ) -> Decoded:
         """z, symbols: integers (any type) [N, hyper, h/4, w/4] and [N, latent, h, w]; level: [N]."""
         z = z.float()
-        return self.reconstruct(self._open_loop(symbols, self.features(z), dequantize), level, z)
+        return self.reconstruct(self._open_loop(symbols, self.features(z), dequantize), level, z, symbols)
 
 
 class AuxiliaryBranch(_Branch):
     """Codes the residual r that turns x1 into a faithful picture, in slices that may be missing from the end.
 
-    Its first latent channels are coded as refinements of the primary's decoded latent (a skip before the
-    gain, undone after the inverse gain), further ones hold what the primary's have no room for. Its
-    synthesis makes the picture x2, of which r = x2 - x1. Started from the primary's transforms
+    Its latent is coded as a refinement of the primary's decoded latent (subtracted before the gain, added
+    after the inverse gain). Its synthesis makes the picture x2, of which r = x2 - x1. Started from the primary's transforms
     (`start_from`), r is exactly zero when every symbol is, and symbols help from the first step; started
     at random, training ends in r = 0 with nothing sent (docs/training.md).
     """
 
     def __init__(self, config: BranchConfig, lambdas: Tensor, primary: BranchConfig) -> None:
-        # The integer network also sees the primary hyper-latents: decoded integers, so parsing stays exact.
-        super().__init__(config, lambdas, config.hyper + primary.hyper)
+        super().__init__(config, lambdas, primary)
         c = config.channels
         self.primary_scale = 1.0 / primary.latent_scale
         self.merge = nn.Sequential(conv1x1(c + primary.latent, c), *blocks(c, 1))
         self.analysis = Analysis(config, 2 * IMAGE_CHANNELS)
-        self.synthesis = Synthesis(config, extra=primary.latent, image=True)
+        self.synthesis = Synthesis(config, extra=primary.latent)
 
     def forward(
         self, folded: Tensor, level: Tensor, primary: Decoded, received: Tensor | int | None = None
@@ -189,50 +198,42 @@ class AuxiliaryBranch(_Branch):
         received = torch.as_tensor(received, device=folded.device).expand(folded.shape[0])
         gained = self.gain.gain(self.refinement(folded, primary), level)
         z, z_bits = self._hyper(gained)
-        indexes = self.scale_network(torch.cat([z, primary.z.detach()], 1))
-        decoded, symbols, bits = self._closed_loop(gained, self.features(z, primary), indexes, received)
-        out = self.reconstruct(decoded, level, z, primary)
+        decoded, symbols, rated = self._closed_loop(gained, self.features(z, primary), received)
+        indexes = self.scale_network(torch.cat([z, primary.z.detach()], 1), symbols, primary.symbols)
+        bits = self._rate(rated, indexes, received)
+        out = self.reconstruct(decoded, level, z, symbols, primary)
         bits = torch.cat([z_bits[:, None], bits], 1)
-        return BranchOutput(out.image, out.latent, z, bits, symbols, indexes)
+        return BranchOutput(out.image, out.latent, z, symbols, bits, indexes)
 
     def start_from(self, primary: PrimaryBranch) -> None:
-        """Copy the primary's transforms. What they did not have starts silent: conditions, predicted means,
-        the synthesis of further latent channels. Raises ValueError where the branches differ in width or depth.
+        """Copy the primary's transforms. What they did not have starts silent: conditions and predicted means.
+
+        Raises ValueError where the branches differ in width or depth.
         """
         pairs = ((self.analysis, primary.analysis), (self.synthesis, primary.synthesis))
-        # These may have more inputs or outputs than the primary's.
-        wider = {f"{layer}.{name}" for layer in ("stem", "head", "linear") for name in ("weight", "bias")}
-        wider.add("linear.0.weight")
         with torch.no_grad():
             for mine, theirs in pairs:
                 own = mine.state_dict()
                 for name, tensor in theirs.state_dict().items():
-                    if own[name].shape != tensor.shape and name not in wider:
+                    if own[name].shape != tensor.shape and name != "stem.weight":  # it has more inputs here
                         raise ValueError(
                             f"{name}: {tuple(tensor.shape)} does not fit {tuple(own[name].shape)}"
                         )
                     own[name][tuple(slice(n) for n in tensor.shape)] = tensor
             # Learned gains and inverse gains are not reciprocal: the decoded latent is y times their product.
             product = (primary.gain.log_gain + primary.gain.log_inverse)[-1].exp()
-            shared = len(product)
-            for parameter in (*self.analysis.head.parameters(), *self.analysis.linear.parameters()):
-                parameter[:shared] *= product.reshape(-1, *[1] * (parameter.ndim - 1))
+            self.analysis.head.weight *= product[:, None, None, None]
+            self.analysis.head.bias *= product  # type: ignore[operator]
             self.analysis.stem.weight[:, IMAGE_CHANNELS:] = 0
-            self.synthesis.stem.weight[:, shared:] = 0
-            upsample = self.synthesis.linear[0]
-            assert isinstance(upsample, nn.Conv2d)
-            upsample.weight[:, shared:] = 0
-            assert self.synthesis.image is not None
-            for silent in (self.synthesis.image, self.mean.first, *self.mean.heads):
+            self.synthesis.stem.weight[:, len(product) :] = 0
+            for silent in (self.mean.first, *self.mean.heads):
                 for parameter in silent.parameters():
                     parameter.zero_()
 
     def refinement(self, folded: Tensor, primary: Decoded) -> Tensor:
-        """What is coded, [N, latent, H/16, W/16]: this branch's latent, minus the primary's decoded one in
-        the channels that both have."""
-        y, latent1 = self.analysis(torch.cat([folded, primary.image.detach()], 1)), primary.latent.detach()
-        shared = latent1.shape[1]
-        return torch.cat([y[:, :shared] - latent1, y[:, shared:]], 1)
+        """What is coded, [N, latent, H/16, W/16]: this branch's latent minus the primary's decoded one."""
+        y = self.analysis(torch.cat([folded, primary.image.detach()], 1))
+        return y - primary.latent.detach()
 
     def features(self, z: Tensor, primary: Decoded) -> Tensor:
         """What the means are predicted from, [N, channels, H/16, W/16]."""
@@ -240,12 +241,13 @@ class AuxiliaryBranch(_Branch):
             torch.cat([self.hyper_synthesis(z), primary.latent.detach() * self.primary_scale], 1)
         )
 
-    def reconstruct(self, decoded: Tensor, level: Tensor, z: Tensor, primary: Decoded) -> Decoded:
+    def reconstruct(
+        self, decoded: Tensor, level: Tensor, z: Tensor, symbols: Tensor, primary: Decoded
+    ) -> Decoded:
         """Decoded refinement (still gained) -> latent and residual."""
         latent1, image1 = primary.latent.detach(), primary.image.detach()
-        refinement, shared = self.gain.inverse(decoded, level), latent1.shape[1]
-        latent = torch.cat([refinement[:, :shared] + latent1, refinement[:, shared:]], 1)
-        return Decoded(self.synthesis(latent, latent1 * self.primary_scale, image1) - image1, latent, z)
+        latent = self.gain.inverse(decoded, level) + latent1
+        return Decoded(self.synthesis(latent, latent1 * self.primary_scale) - image1, latent, z, symbols)
 
     def decode(
         self,
@@ -258,9 +260,9 @@ class AuxiliaryBranch(_Branch):
     ) -> Decoded:
         """z, symbols: integers (any type); level: [N]; received: how many slices arrived, integer [N]."""
         z = z.float()
-        present = (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
-        decoded = self._open_loop(symbols * present, self.features(z, primary), dequantize)
-        return self.reconstruct(decoded, level, z, primary)
+        symbols = symbols * (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
+        decoded = self._open_loop(symbols, self.features(z, primary), dequantize)
+        return self.reconstruct(decoded, level, z, symbols, primary)
 
 
 class RateDistortionCognition(nn.Module):

@@ -28,6 +28,7 @@ class BranchConfig:
     deep_blocks: int = 1  # residual blocks at 1/16 resolution, each way
     context_blocks: int = 2  # residual blocks shared by the context passes
     scale_hidden: int = 64  # width of the integer scale network
+    scale_context: int = 64  # width of its second half, which looks at symbols of passes before
     slices: int = 1  # chunks that the latents are sent in: all at once, or one for each quadtree pass
     latent_scale: float = 10.0  # y is multiplied by this before the gain (the gain starts at sqrt(lambda))
 
@@ -66,8 +67,8 @@ class ModelConfig:
             raise ValueError("the primary branch is all or nothing: slices must be 1")
         if self.auxiliary is not None and self.auxiliary.slices == 1:
             raise ValueError(f"the auxiliary branch is scalable: slices must be {QUADTREE_PASSES}")
-        if self.auxiliary is not None and self.auxiliary.latent < self.primary.latent:
-            raise ValueError("the auxiliary latent refines the primary's and needs at least its channels")
+        if self.auxiliary is not None and self.auxiliary.latent != self.primary.latent:
+            raise ValueError("the auxiliary latent refines the primary's and must have as many channels")
         for name in ("primary_lambda", "auxiliary_lambda"):
             low, high = getattr(self, name)
             if not (0 < low < high and math.isfinite(high)):

@@ -32,56 +32,48 @@ def unfold(folded: Tensor) -> Tensor:
 class Analysis(nn.Module):
     """Folded image(s) -> latent y, float32 [N, latent, H/16, W/16].
 
-    A linear transform of the first image's 16x16 blocks (`linear`) plus what the network adds to it: fidelity at
-    high rates needs many nearly linear channels, which a network finds slowly (`model.linear` starts it).
+    No path leads round the blocks: with a linear transform beside them, training never left that (docs/training.md).
+    `model.start` makes the convolutions the principal components of photos instead.
     """
 
     def __init__(self, config: BranchConfig, inputs: int = IMAGE_CHANNELS) -> None:
         super().__init__()
-        c = config.channels
+        c, d = config.channels, config.latent
         self.scale = config.latent_scale
         self.stem = conv1x1(inputs, c)
         self.body = blocks(c, config.blocks)
-        self.down = conv3x3(c, c, stride=2)
-        self.deep = blocks(c, config.deep_blocks)
-        self.head = conv1x1(c, config.latent)
-        self.linear = nn.Conv2d(IMAGE_CHANNELS, config.latent, 2, stride=2)
+        self.down = conv3x3(c, d, stride=2)
+        self.deep = blocks(d, config.deep_blocks)
+        self.head = conv1x1(d, d)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.deep(self.down(self.body(self.stem(x))))
         with torch.autocast(y.device.type, enabled=False):
-            image = x if x.shape[1] == IMAGE_CHANNELS else x[:, :IMAGE_CHANNELS]
-            return (self.head(y.float()) + self.linear(image.float())) * self.scale
+            return self.head(y.float()) * self.scale
 
 
 class Synthesis(nn.Module):
     """Latent y-hat (after the inverse gain) -> folded image, float32 [N, 192, H/8, W/8].
 
-    The sum of a linear transform (`linear`, the other half of `Analysis.linear`) and of a network.
-    `extra` counts channels of a condition at 1/16 resolution, `image` says whether a folded image
-    conditions the 1/8 stage (the auxiliary branch looks at the primary reconstruction).
+    `extra` counts channels of a condition at 1/16 resolution (the auxiliary branch looks at the primary's latent).
     """
 
-    def __init__(self, config: BranchConfig, extra: int = 0, image: bool = False) -> None:
+    def __init__(self, config: BranchConfig, extra: int = 0) -> None:
         super().__init__()
-        c = config.channels
+        c, d = config.channels, config.latent
         self.scale = 1.0 / config.latent_scale
-        self.stem = conv1x1(config.latent + extra, c)
-        self.deep = blocks(c, config.deep_blocks)
-        self.up = Upsample(c, c, 2)
-        self.image = conv1x1(IMAGE_CHANNELS, c) if image else None
+        self.stem = conv1x1(d + extra, d)
+        self.deep = blocks(d, config.deep_blocks)
+        self.up = Upsample(d, c, 2)
         self.body = blocks(c, config.blocks)
         self.head = conv1x1(c, IMAGE_CHANNELS)
-        self.linear = Upsample(config.latent, IMAGE_CHANNELS, 2)
 
-    def forward(self, y: Tensor, extra: Tensor | None = None, image: Tensor | None = None) -> Tensor:
+    def forward(self, y: Tensor, extra: Tensor | None = None) -> Tensor:
         y = y * self.scale
         x = self.up(self.deep(self.stem(y if extra is None else torch.cat([y, extra], 1))))
-        if self.image is not None:
-            x = x + self.image(image)
         x = self.body(x)
         with torch.autocast(x.device.type, enabled=False):
-            return self.head(x.float()) + self.linear(y.float())
+            return self.head(x.float())
 
 
 class HyperAnalysis(nn.Module):

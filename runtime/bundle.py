@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from rdc_native import ScaleNetwork, Tables
+from rdc_native import ScaleContext, ScaleNetwork, ScaleState, Tables
 from runtime.errors import CorruptError, InputError, UnsupportedError
 
 FORMAT = 1
 PIXEL_STRIDE = 64  # pictures are padded to multiples of this: the step of hyper-latents
 LATENT_STRIDE = 16
+PASSES = 4  # in which the latents of a branch are coded
 SYMBOL_LIMIT = 2047
 HYPER_LIMIT = 127
 DEFAULT = Path(__file__).parent / "bundle"
@@ -33,31 +34,31 @@ WEIGHTS = "weights.bin"  # of all graphs
 class Branch:
     """What is needed to code the symbols of one branch.
 
-    latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the latents are
-    sent in, 1 or 4; slice_order: see `slice_of`. hyper_tables: one table per channel of z. scale_network: z symbols
-    (auxiliary: its own, then the primary's) -> table index of every latent.
+    latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the four passes of the
+    latents are sent in, 1 or 4. hyper_tables: one table per channel of z. scale_network, scale_context: the two halves of
+    the integer network that says which table each latent has (`scale_state`).
     """
 
     latent: int
     hyper: int
     levels: int
     slices: int
-    slice_order: np.ndarray
     hyper_tables: Tables
     scale_network: ScaleNetwork
+    scale_context: ScaleContext
 
     def level(self, quality: float) -> float:
         """Quality 0-100 -> position in the gain table, 0 to levels - 1."""
         return quality / 100 * (self.levels - 1)
 
-    def slice_of(self, height: int, width: int) -> np.ndarray:
-        """Slice that each latent [latent, height, width] is sent in, uint8; all 0 where there is but one.
+    def scale_state(self, z: np.ndarray, other: np.ndarray | None = None) -> ScaleState:
+        """What says which table each latent has, pass by pass.
 
-        Latent (c, i, j) is in slice (slice_order[i % 2][j % 2] + c // (latent / 4)) % 4.
+        z: int32 [hyper, h / 4, w / 4], in the auxiliary branch with the primary's z as further channels; other: there,
+        the primary's residual symbols [latent, h, w].
         """
-        corner = np.tile(self.slice_order, (-(-height // 2), -(-width // 2)))[:height, :width]
-        group = (np.arange(self.latent) // -(-self.latent // 4)).astype(np.uint8)
-        return (corner + group[:, None, None]) % np.uint8(self.slices)
+        start = self.scale_network(np.ascontiguousarray(z))
+        return ScaleState(self.scale_context, start, None if other is None else np.ascontiguousarray(other))
 
 
 def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:
@@ -135,7 +136,7 @@ class Bundle:
         self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"], count)
         auxiliary = manifest["parsing"]["auxiliary"]
         self.auxiliary = (
-            None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, count, self.primary.hyper)
+            None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, count, self.primary)
         )
         self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
         names = [f"{way}_{part}" for part in ("base", "full") for way in ("encode", "decode")]
@@ -167,9 +168,13 @@ def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
 
 
 def _branch(
-    arrays: Mapping[str, np.ndarray], prefix: str, config: dict[str, Any], tables: int, context: int = 0
+    arrays: Mapping[str, np.ndarray],
+    prefix: str,
+    config: dict[str, Any],
+    tables: int,
+    primary: Branch | None = None,
 ) -> Branch:
-    """context: channels that the scale network sees besides the branch's own z. tables: Gaussian ones."""
+    """tables: how many Gaussian ones there are. primary: what the auxiliary branch's integer network sees as well."""
 
     def layer(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         return (
@@ -184,17 +189,21 @@ def _branch(
     hyper_tables = _tables(arrays, f"{prefix}_hyper")
     if len(hyper_tables) != hyper:
         raise ValueError(f"{prefix}: {len(hyper_tables)} hyper tables for {hyper} channels")
-    shape = layers[0][0].shape[1], layers[-1][0].shape[0]
-    if shape != (hyper + context, latent * (PIXEL_STRIDE // LATENT_STRIDE) ** 2):
-        raise ValueError(f"{prefix}: a scale network of {shape[0]} -> {shape[1]} channels does not fit")
-    if layers[-1][3] >= tables:
-        raise ValueError(f"{prefix}: the scale network names table {layers[-1][3]} of {tables}")
+    neighbours, heads = layer(f"{prefix}_neighbours"), layer(f"{prefix}_heads")
+    context = ScaleContext(neighbours, heads, np.array(config["pass_order"], np.uint8))
+    seen, planes = (primary.hyper, primary.latent) if primary else (0, 0)
+    found = layers[0][0].shape[1], layers[-1][0].shape[0], context.latent, context.other
+    outputs = (latent + context.hidden) * (PIXEL_STRIDE // LATENT_STRIDE) ** 2
+    if found != (hyper + seen, outputs, latent, planes):
+        raise ValueError(f"{prefix}: a scale network of {found} channels does not fit")
+    if max(layers[-1][3], heads[3]) >= tables:
+        raise ValueError(f"{prefix}: the scale network names table {max(layers[-1][3], heads[3])} of {tables}")
     return Branch(
         latent=latent,
         hyper=hyper,
         levels=int(config["levels"]),
         slices=int(config["slices"]),
-        slice_order=np.array(config["slice_order"], np.uint8).reshape(2, 2),
         hyper_tables=hyper_tables,
         scale_network=ScaleNetwork(layers, PIXEL_STRIDE // LATENT_STRIDE),
+        scale_context=context,
     )

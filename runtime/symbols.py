@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import rdc_native
-from rdc_native import Decoder, Tables
-from runtime.bundle import HYPER_LIMIT, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
+from rdc_native import Decoder, ScaleState, Tables
+from runtime.bundle import HYPER_LIMIT, PASSES, PIXEL_STRIDE, SYMBOL_LIMIT, Branch, Bundle
 from runtime.container import ChunkType, Stream
 from runtime.errors import CorruptError
 
@@ -37,12 +37,15 @@ def _hyper_indexes(channels: int, height: int, width: int) -> np.ndarray:
     return np.repeat(np.arange(channels, dtype=np.uint8), height * width)
 
 
-def _part(symbols: np.ndarray, indexes: np.ndarray, tables: Tables, limit: int) -> Part:
-    return np.ascontiguousarray(symbols), np.ascontiguousarray(indexes), tables, limit
-
-
 def _hyper_part(z: np.ndarray, branch: Branch) -> Part:
-    return _part(z, _hyper_indexes(*z.shape), branch.hyper_tables, HYPER_LIMIT)
+    return np.ascontiguousarray(z), _hyper_indexes(*z.shape), branch.hyper_tables, HYPER_LIMIT
+
+
+def _pass_part(state: ScaleState, y: np.ndarray, tables: Tables) -> Part:
+    """The next pass of latents."""
+    indexes, symbols = state.indexes(), state.gather(y)
+    state.add(symbols)
+    return symbols, indexes, tables, SYMBOL_LIMIT
 
 
 def _read_hyper(decoder: Decoder, branch: Branch, height: int, width: int) -> np.ndarray:
@@ -50,28 +53,24 @@ def _read_hyper(decoder: Decoder, branch: Branch, height: int, width: int) -> np
     return decoder.read(indexes, branch.hyper_tables, HYPER_LIMIT).reshape(branch.hyper, height, width)
 
 
-def _read_latents(decoder: Decoder, indexes: np.ndarray, tables: Tables) -> np.ndarray:
-    """The last part of a segment."""
-    y = decoder.read(np.ascontiguousarray(indexes), tables, SYMBOL_LIMIT)
-    decoder.finish()
-    return y.reshape(indexes.shape)
+def _read_pass(decoder: Decoder, state: ScaleState, tables: Tables) -> None:
+    state.add(decoder.read(state.indexes(), tables, SYMBOL_LIMIT))
 
 
 def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     """Chunks of a picture, in stream order; `symbols.slices` auxiliary slices of it."""
-    indexes = bundle.primary.scale_network(np.ascontiguousarray(symbols.z1))
-    latents = _part(symbols.y1, indexes, bundle.gaussian, SYMBOL_LIMIT)
-    segment = rdc_native.encode_parts([_hyper_part(symbols.z1, bundle.primary), latents])
-    chunks: list[tuple[int, bytes]] = [(ChunkType.PRIMARY, segment)]
+    y1 = np.ascontiguousarray(symbols.y1)
+    state = bundle.primary.scale_state(symbols.z1)
+    parts = [_hyper_part(symbols.z1, bundle.primary)]
+    parts += [_pass_part(state, y1, bundle.gaussian) for _ in range(PASSES)]
+    chunks: list[tuple[int, bytes]] = [(ChunkType.PRIMARY, rdc_native.encode_parts(parts))]
     if symbols.slices:
         assert bundle.auxiliary is not None and symbols.z2 is not None and symbols.y2 is not None
-        branch = bundle.auxiliary
-        indexes = branch.scale_network(np.concatenate([symbols.z2, symbols.z1]))
-        where = branch.slice_of(*symbols.y2.shape[1:])
+        branch, y2 = bundle.auxiliary, np.ascontiguousarray(symbols.y2)
+        state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1)
         for s in range(symbols.slices):
-            parts = [_part(symbols.y2[where == s], indexes[where == s], bundle.gaussian, SYMBOL_LIMIT)]
-            if s == 0:
-                parts.insert(0, _hyper_part(symbols.z2, branch))
+            parts = [_hyper_part(symbols.z2, branch)] if s == 0 else []
+            parts.append(_pass_part(state, y2, bundle.gaussian))
             chunks.append((ChunkType.AUX_SLICE, rdc_native.encode_parts(parts)))
     return chunks
 
@@ -85,10 +84,13 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
     try:
         decoder = Decoder(stream.primary())
         z1 = _read_hyper(decoder, bundle.primary, height, width)
-        y1 = _read_latents(decoder, bundle.primary.scale_network(z1), bundle.gaussian)
+        state = bundle.primary.scale_state(z1)
+        for _ in range(PASSES):
+            _read_pass(decoder, state, bundle.gaussian)
+        decoder.finish()
     except rdc_native.CorruptStream as error:
         raise CorruptError(f"primary data: {error}") from None
-    symbols = Symbols(z1, y1)
+    symbols = Symbols(z1, state.symbols)
     auxiliary = stream.auxiliary(layers)
     symbols.problem = auxiliary.problem
     if not auxiliary.slices or bundle.auxiliary is None:
@@ -99,11 +101,13 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
             decoder = Decoder(payload)
             if s == 0:
                 z2 = _read_hyper(decoder, branch, height, width)
-                indexes = branch.scale_network(np.concatenate([z2, z1]))
-                where, y2 = branch.slice_of(*indexes.shape[1:]), np.zeros(indexes.shape, np.int32)
-            y2[where == s] = _read_latents(decoder, indexes[where == s], bundle.gaussian)
+                state = branch.scale_state(np.concatenate([z2, z1]), symbols.y1)
+            indexes = state.indexes()
+            latents = decoder.read(indexes, bundle.gaussian, SYMBOL_LIMIT)
+            decoder.finish()  # nothing of a damaged slice may reach the picture
+            state.add(latents)
         except rdc_native.CorruptStream as error:
             symbols.problem = f"auxiliary slice {s}: {error}"
             break
-        symbols.z2, symbols.y2, symbols.slices = z2, y2, s + 1
+        symbols.z2, symbols.y2, symbols.slices = z2, state.symbols, s + 1
     return symbols

@@ -200,3 +200,42 @@ def scale_indexes(z, layers, shuffle: int):
     channels = plane.shape[0] // shuffle**2
     split = plane.reshape(channels, shuffle, shuffle, height, width)
     return split.transpose(0, 3, 1, 4, 2).reshape(channels, height * shuffle, width * shuffle)
+
+
+def pass_of(shape, order) -> np.ndarray:
+    """Pass of every latent [C, h, w]."""
+    c, i, j = np.indices(shape)
+    return (np.asarray(order)[i % 2, j % 2] + c // (shape[0] // 4)) % 4
+
+
+def context_indexes(start, symbols, neighbours, heads, order, other=None):
+    """Table of every latent, from the first half of the scale network and all symbols, in int64.
+
+    start [C + K, h, w]; symbols [C, h, w]; other [O, h, w]; neighbours, heads: as rdc_native.ScaleContext takes them.
+    """
+    start, symbols = np.asarray(start).astype(np.int64), np.asarray(symbols)
+    latent, height, width = symbols.shape
+    guess, features = start[:latent], start[latent:]
+    passes = pass_of(symbols.shape, order)
+    bits = np.vectorize(lambda s: abs(int(s)).bit_length(), otypes=[np.int64])
+    weight, bias, shift, clip_max = neighbours
+    head_weight, head_bias, head_shift, head_clip = heads
+    k = shift.astype(np.int64)[:, None, None]
+    indexes = np.zeros(symbols.shape, np.int64)
+    for index in range(4):
+        known = bits(np.where(passes < index, symbols, 0))
+        if other is not None:
+            known = np.concatenate([known, bits(other)])
+        padded = np.pad(known, ((0, 0), (1, 1), (1, 1)))
+        acc = (features << k) + bias[index].astype(np.int64)[:, None, None]
+        for dy in range(3):
+            for dx in range(3):
+                window = padded[:, dy : dy + height, dx : dx + width]
+                acc += np.tensordot(weight[:, :, dy, dx].astype(np.int64), window, axes=1)
+        hidden = np.clip((acc + (1 << (k - 1))) >> k, 0, clip_max)
+        acc = np.tensordot(head_weight[index].astype(np.int64), hidden, axes=1)
+        acc += head_bias[index].astype(np.int64)[:, None, None]
+        s = head_shift[index].astype(np.int64)[:, None, None]
+        change = (acc + (1 << (s - 1))) >> s
+        indexes = np.where(passes == index, np.clip(guess + change, 0, head_clip), indexes)
+    return indexes

@@ -25,15 +25,19 @@ def folder(tmp_path, photos: list[np.ndarray]):
 
 def test_cost_of_a_decoder_counted_by_hand() -> None:
     """Without blocks: 1x1 and 3x3 convolutions at the resolutions that the design says."""
-    c, latent, hyper, hidden = 8, 12, 4, 16
-    config = BranchConfig(c, latent, hyper, blocks=0, deep_blocks=0, context_blocks=0, scale_hidden=hidden)
+    c, latent, hyper, hidden, context = 8, 12, 4, 16, 5
+    config = BranchConfig(
+        c, latent, hyper, blocks=0, deep_blocks=0, context_blocks=0, scale_hidden=hidden, scale_context=context
+    )
     model = RateDistortionCognition(ModelConfig(primary=config, auxiliary=None))
     ((_, _, decoder, integer, _),) = cost.costs(model, 128)
     hyper_synthesis = 9 * hyper * c + c * 16 * c  # at 1/64
     mean = c * latent + 3 * ((c + latent) * c + c * latent)  # at 1/16
-    synthesis = latent * c + c * 4 * c + latent * 768 + 4 * c * 192  # at 1/16, the last at 1/8
+    synthesis = latent * latent + latent * 4 * c + 4 * c * 192  # at 1/16, the last at 1/8
     assert decoder == pytest.approx((hyper_synthesis / 16 + mean + synthesis) / 256 / 1000)
-    assert integer == pytest.approx((hyper * hidden + 9 * hidden**2 + hidden * 16 * latent) / 4096 / 1000)
+    first = hyper * hidden + 9 * hidden**2 + hidden * 16 * (latent + context)  # at 1/64
+    second = 9 * latent * context * 3 / 4 + latent * context  # at 1/16; the last pass is nobody's context
+    assert integer == pytest.approx((first / 16 + second) / 256 / 1000)
 
 
 def test_the_primary_decoder_costs_what_is_allowed() -> None:

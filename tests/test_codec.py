@@ -88,7 +88,8 @@ def test_every_slice_helps_and_fewer_slices_are_a_prefix_of_the_symbols(
     for n in range(1, shipped.slices + 1):
         stream = shipped.encode(photo, 70, layers=n)
         part, whole = shipped.symbols(stream)["auxiliary_latents"], everything["auxiliary_latents"]
-        received = shipped.bundle.auxiliary.slice_of(*whole.shape[1:]) < n  # type: ignore[union-attr]
+        order = shipped.bundle.manifest["parsing"]["auxiliary"]["pass_order"]
+        received = reference_coder.pass_of(whole.shape, order) < n
         np.testing.assert_array_equal(part, np.where(received, whole, 0))
         np.testing.assert_array_equal(shipped.decode(stream), shipped.decode(full, layers=n))
         now = psnr(photo, shipped.decode(stream))
@@ -132,14 +133,25 @@ def information(codec: Codec, stream: bytes) -> float:
             total -= np.log2((table.cdf[k + 1] - table.cdf[k]) / (1 << 14))
         return total
 
+    def scale_indexes(name: str, z: np.ndarray, y: np.ndarray, other: np.ndarray | None) -> np.ndarray:
+        parsing = codec.bundle.manifest["parsing"][name]
+
+        def layer(part: str) -> tuple:
+            return *(arrays[f"{name}_{part}_{k}"] for k in ("weight", "bias", "shift")), arrays[f"{name}_{part}_clip"]
+
+        layers = [layer(f"scale{k}") for k in range(parsing["scale_layers"])]
+        start, order = reference_coder.scale_indexes(z, layers, 4), parsing["pass_order"]
+        parts = layer("neighbours"), layer("heads")
+        return reference_coder.context_indexes(start, y, *parts, order, other)
+
     found, total = codec.symbols(stream), 0.0
-    context = found["primary_hyper"]
-    for name, branch in (("primary", codec.bundle.primary), ("auxiliary", codec.bundle.auxiliary)):
+    z1, y1 = found["primary_hyper"], found["primary_latents"]
+    for name in ("primary", "auxiliary"):
         if f"{name}_hyper" in found:
-            z = found[f"{name}_hyper"]
-            seen = z if name == "primary" else np.concatenate([z, context])
+            z, y = found[f"{name}_hyper"], found[f"{name}_latents"]
+            context = (z, None) if name == "primary" else (np.concatenate([z, z1]), y1)
             total += bits(z, np.indices(z.shape)[0], f"{name}_hyper")
-            total += bits(found[f"{name}_latents"], branch.scale_network(seen), "gaussian")
+            total += bits(y, scale_indexes(name, context[0], y, context[1]), "gaussian")
     return total / 8
 
 

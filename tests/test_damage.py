@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import TINY
+from skimage import data
 
 import rdc_native
 from runtime import Codec
@@ -160,12 +161,28 @@ def shifted(name: str) -> rdc_native.Tables:
     return rdc_native.Tables(cdf, sizes, minimum + 1, int(precision))
 
 
+def without_context(branch: str) -> rdc_native.ScaleContext:
+    """The context of the tiny bundle, blind to symbols."""
+    arrays = np.load(TINY / "tables.npz")
+
+    def layer(name: str, share: int) -> tuple:
+        weight, *rest = (arrays[f"{branch}_{name}_{k}"] for k in ("weight", "bias", "shift"))
+        return weight * np.int8(share), *rest, int(arrays[f"{branch}_{name}_clip"])
+
+    order = Codec(TINY).bundle.manifest["parsing"][branch]["pass_order"]
+    return rdc_native.ScaleContext(layer("neighbours", 0), layer("heads", 1), np.array(order, np.uint8))
+
+
 def test_intact_bytes_read_with_wrong_tables_are_noticed(stream: bytes) -> None:
     """No checksum of bytes can tell: the segments carry a CRC of their symbols."""
     codec = Codec(TINY, threads=1)
+    # Without context, wrong symbols do not lead to wrong tables later, and nothing else could notice.
+    codec.bundle.primary = dataclasses.replace(codec.bundle.primary, scale_context=without_context("primary"))
+    unaware = codec.encode(data.chelsea()[:100, :100], 90, layers="base")
+    codec.decode(unaware)
     codec.bundle.gaussian = shifted("gaussian")
     with pytest.raises(CorruptError, match="final state"):
-        codec.decode(stream)
+        codec.decode(unaware)
     codec = Codec(TINY, threads=1)
     assert codec.bundle.auxiliary is not None
     wrong = dataclasses.replace(codec.bundle.auxiliary, hyper_tables=shifted("auxiliary_hyper"))

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 import rdc_native
 from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
 from model.codec import level_lambdas
-from model.context import pass_of
+from model.context import PASS_ORDER, pass_of
 from model.gain import GainUnit, interpolate
 from model.likelihood import GaussianRate, HyperRate, sigma_of
 from model.rounding import clamp_returning, floor_ste, round_ste
 from model.scale_network import ScaleNetwork
 from model.transforms import fold, unfold
+from tests import reference_coder
 
 SMALL = {
     "channels": 8,
@@ -27,6 +28,7 @@ SMALL = {
     "deep_blocks": 0,
     "context_blocks": 1,
     "scale_hidden": 8,
+    "scale_context": 4,
 }
 
 
@@ -87,42 +89,41 @@ def test_straight_through_estimators() -> None:
 def test_scale_network_of_trainer_and_native_code_and_plain_integers_agree(seed: int, h: int, w: int) -> None:
     generator = np.random.default_rng(seed)
     torch.manual_seed(seed % 1000)
-    net = ScaleNetwork(6, 8, 4)
+    other = int(generator.choice([0, 4]))
+    net = ScaleNetwork(6, 8, 4, 5, other)
     with torch.no_grad():
+        net.heads.weight.normal_(generator=torch.Generator().manual_seed(seed % 1000))
         for p in net.parameters():
             p.mul_(float(generator.choice([0.1, 1, 10])))
     z = generator.integers(-127, 128, (6, h, w)).astype(np.int32)
-    layers = net.export()
-    expected = z.astype(np.int64)
-    for layer in layers:
-        outputs, _, k, _ = layer.weight.shape
-        padded = np.pad(expected, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
-        acc = np.zeros((outputs, h, w), np.int64)
-        for i in range(k):
-            for j in range(k):
-                acc += np.einsum(
-                    "oc,chw->ohw", layer.weight[:, :, i, j].astype(np.int64), padded[:, i : i + h, j : j + w]
-                )
-        acc += layer.bias[:, None, None]
-        shift = layer.shift[:, None, None].astype(np.int64)
-        expected = np.clip((acc + (1 << (shift - 1))) >> shift, 0, layer.clip)
-    expected = expected.reshape(4, 4, 4, h, w).transpose(0, 3, 1, 4, 2).reshape(4, 4 * h, 4 * w)
-    native = rdc_native.ScaleNetwork([(x.weight, x.bias, x.shift, x.clip) for x in layers], 4)
-    np.testing.assert_array_equal(native(z), expected)
+    symbols, more = (np.round(generator.laplace(0, 3, (k, 4 * h, 4 * w))).astype(np.int32) for k in (4, other))
+    layers = [(x.weight, x.bias, x.shift, x.clip) for x in net.export()]
+    neighbours, heads = ((x.weight, x.bias, x.shift, x.clip) for x in net.export_context())
+    start, others = reference_coder.scale_indexes(z, layers, 4), more if other else None
+    expected = reference_coder.context_indexes(start, symbols, neighbours, heads, PASS_ORDER, others)
+    native = rdc_native.ScaleContext(neighbours, heads, np.array(PASS_ORDER, np.uint8))
+    state = rdc_native.ScaleState(native, rdc_native.ScaleNetwork(layers, 4)(z), others)
+    passes = reference_coder.pass_of(symbols.shape, PASS_ORDER)
+    for index in range(4):
+        np.testing.assert_array_equal(state.indexes(), expected[passes == index])
+        state.add(state.gather(symbols))
     with torch.no_grad():
-        np.testing.assert_array_equal(net(torch.from_numpy(z)[None])[0].numpy(), expected)
+        seen = None if others is None else torch.from_numpy(others)[None]
+        trained = net(torch.from_numpy(z)[None], torch.from_numpy(symbols)[None], seen)
+    np.testing.assert_array_equal(trained[0].numpy(), expected)
 
 
 def test_scale_network_learns_through_its_rounding() -> None:
     torch.manual_seed(0)
-    net = ScaleNetwork(4, 8, 4)
-    net(torch.randint(-3, 4, (2, 4, 3, 3))).sum().backward()
+    net = ScaleNetwork(4, 8, 4, 5)
+    torch.nn.init.normal_(net.heads.weight)  # they start at zero
+    net(torch.randint(-3, 4, (2, 4, 3, 3)), torch.randint(-3, 4, (2, 4, 12, 12))).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
 def test_a_scale_network_too_wide_for_exact_floats_is_refused() -> None:
     with pytest.raises(ValueError, match="float32"):
-        ScaleNetwork(64, 128, 4)
+        ScaleNetwork(64, 128, 4, 8)
 
 
 def test_gaussian_rate_is_that_of_the_rounded_normal() -> None:
@@ -177,10 +178,7 @@ def test_received_slices_do_not_depend_on_later_ones(trained: RateDistortionCogn
 
 def test_an_auxiliary_branch_that_starts_from_the_primary_changes_nothing_until_symbols_arrive() -> None:
     torch.manual_seed(0)
-    config = ModelConfig(
-        BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": 16, "slices": 4})), levels=4
-    )
-    model = RateDistortionCognition(config).eval()
+    model = small_model()
     assert model.auxiliary is not None
     model.auxiliary.start_from(model.primary)
     level = torch.tensor([3.0, 3.0])
@@ -189,7 +187,7 @@ def test_an_auxiliary_branch_that_starts_from_the_primary_changes_nothing_until_
         silent = model.auxiliary(image(), level, base, 0)
         full = model.auxiliary(image(), level, base)
     assert torch.allclose(silent.image, torch.zeros_like(silent.image), atol=1e-6)
-    assert torch.equal(silent.latent[:, :8], base.latent)
+    assert torch.equal(silent.latent, base.latent)
     assert full.symbols.abs().sum() > 0 and full.image.abs().max() > 1e-3
     wider = RateDistortionCognition(
         ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"channels": 16, "slices": 4})))
@@ -198,13 +196,16 @@ def test_an_auxiliary_branch_that_starts_from_the_primary_changes_nothing_until_
         wider.auxiliary.start_from(wider.primary)
 
 
-def test_the_auxiliary_latent_has_at_least_the_primary_channels() -> None:
-    with pytest.raises(ValueError, match="at least"):
-        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": 4, "slices": 4})))
+def test_the_auxiliary_latent_has_as_many_channels_as_the_primary() -> None:
+    for latent in (4, 12):
+        with pytest.raises(ValueError, match="as many"):
+            ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": latent, "slices": 4})))
 
 
 def test_every_parameter_learns() -> None:
     model = small_model().train()
+    for branch in (model.primary, model.auxiliary):
+        torch.nn.init.normal_(branch.scale_network.heads.weight)  # they start at zero
     x, level = image(64, 64), torch.tensor([1.5, 3.0])
     base = model.primary(x, level)
     full = model.auxiliary(x, level, base)

@@ -23,6 +23,7 @@ SMALL = [
     "deep_blocks=0",
     "context_blocks=1",
     "scale_hidden=8",
+    "scale_context=4",
 ]
 
 
@@ -78,7 +79,6 @@ def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
             str(one / "model.safetensors"),
             "--branch",
             *SMALL,
-            "latent=12",
         ]
     )
     model = checkpoint.load(two / "model.safetensors")

@@ -24,8 +24,6 @@ from model.transforms import fold
 from training.data import Crops, PhotoCache
 from training.validation import validate
 
-LINEAR_RATES = (0.1, 0.02)  # shares of the learning rate of the analysis' and the synthesis' linear parts
-
 Step = Callable[[Tensor], tuple[Tensor, dict[str, float]]]
 
 
@@ -89,19 +87,11 @@ def levels_for(batch: int, levels: int, device: torch.device) -> Tensor:
 def groups_of(
     branch: PrimaryBranch | AuxiliaryBranch, transform_rate: float = 1.0
 ) -> list[tuple[list[torch.nn.Parameter], float]]:
-    """Parameters of a branch and their shares of the learning rate.
-
-    The weights of the linear transforms start right and are small (0.2 and 0.007 in the mean at the default
-    latent scale): a step of Adam at the full rate would be a large part of them.
-    """
-    transforms = (branch.analysis, branch.synthesis)
-    linear = [list(t.linear.parameters()) for t in transforms]
-    known = {id(p) for parameters in linear for p in parameters}
-    networks = [p for t in transforms for p in t.parameters() if id(p) not in known]
-    known |= set(map(id, networks))
+    """Parameters of a branch and their shares of the learning rate, `transform_rate` that of the transforms."""
+    transforms = [p for t in (branch.analysis, branch.synthesis) for p in t.parameters()]
+    known = set(map(id, transforms))
     rest = [p for p in branch.parameters() if id(p) not in known]
-    groups = [(rest, 1.0), (networks, transform_rate)]
-    return groups + [(p, r * transform_rate) for p, r in zip(linear, LINEAR_RATES, strict=True)]
+    return [(rest, 1.0), (transforms, transform_rate)]
 
 
 def lambdas_at(level: Tensor, bounds: tuple[float, float], levels: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model import ModelConfig, RateDistortionCognition, checkpoint
-from model.linear import start_linear
+from model.start import start_transforms
 from model.transforms import unfold
 from training.backbone import load_backbone
 from training.cognition import CognitionLoss
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     trainer = Trainer(args, model, groups_of(model.primary))
     if not args.init and trainer.progress.steps == 0:
         print("starting from the principal components of training crops", file=sys.stderr)
-        start_linear(model.primary, trainer.first_crops(COMPONENT_CROPS))
+        start_transforms(model.primary, trainer.first_crops(COMPONENT_CROPS))
     cognition = CognitionLoss(load_backbone(args.backbone)).to(trainer.device) if args.backbone else None
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:

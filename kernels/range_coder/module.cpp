@@ -4,18 +4,21 @@
 // ValueError that names the argument.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include <algorithm>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "crc32c.h"
 #include "rans.h"
+#include "scale_context.h"
 #include "scale_network.h"
 #include "simd.h"
 #include "tables.h"
@@ -230,6 +233,112 @@ nb::object run_network(const rdc::ScaleNetwork& network, const Array& z) {
     return run_typed(network, require<int32_t>(z, "z", "int32, int16 or int8", 3), h, w);
 }
 
+// (weight, bias, shift, clip_max) of one half of a scale context.
+struct ContextLayer {
+    Array weight, bias, shift;
+    int clip_max;
+};
+
+ContextLayer context_layer(nb::handle item, const std::string& name, int ndim) {
+    if (nb::len(item) != 4) throw nb::value_error((name + " must be (weight, bias, shift, clip_max)").c_str());
+    ContextLayer layer{nb::cast<Array>(item[0]), nb::cast<Array>(item[1]), nb::cast<Array>(item[2]), nb::cast<int>(item[3])};
+    require<int8_t>(layer.weight, (name + " weight").c_str(), "int8", ndim);
+    require<int32_t>(layer.bias, (name + " bias").c_str(), "int32", 2);
+    require<int32_t>(layer.shift, (name + " shift").c_str(), "int32", ndim == 4 ? 1 : 2);
+    if (layer.weight.size() == 0 || layer.bias.size() == 0) throw nb::value_error((name + " must not be empty").c_str());
+    return layer;
+}
+
+template <class T>
+std::vector<T> copied(const Array& array) {
+    const auto* data = static_cast<const T*>(array.data());
+    return {data, data + array.size()};
+}
+
+std::unique_ptr<rdc::ScaleContext> make_context(nb::handle neighbours, nb::handle heads, const Array& order) {
+    const ContextLayer first = context_layer(neighbours, "neighbours", 4), second = context_layer(heads, "heads", 3);
+    const size_t hidden = first.weight.shape(0), latent = second.weight.shape(1);
+    const bool first_fits = first.weight.shape(2) == 3 && first.weight.shape(3) == 3 && first.bias.shape(0) == rdc::kPasses &&
+                            first.bias.shape(1) == hidden && first.shift.shape(0) == hidden;
+    if (!first_fits) throw nb::value_error("neighbours must be [hidden, inputs, 3, 3], [4, hidden], [hidden]");
+    const bool second_fits = second.weight.shape(0) == rdc::kPasses && second.weight.shape(2) == hidden &&
+                             second.bias.shape(0) == rdc::kPasses && second.bias.shape(1) == latent &&
+                             second.shift.shape(0) == rdc::kPasses && second.shift.shape(1) == latent;
+    if (!second_fits) throw nb::value_error("heads must be [4, latent, hidden], [4, latent], [4, latent]");
+    const auto* passes = require<uint8_t>(order, "order", "uint8", 2);
+    if (order.shape(0) != 2 || order.shape(1) != 2) throw nb::value_error("order must be 2x2");
+    return std::make_unique<rdc::ScaleContext>(
+        rdc::NeighbourLayer{static_cast<int>(first.weight.shape(1)), static_cast<int>(hidden), copied<int8_t>(first.weight),
+                            copied<int32_t>(first.bias), copied<int32_t>(first.shift), first.clip_max},
+        rdc::HeadLayer{static_cast<int>(latent), copied<int8_t>(second.weight), copied<int32_t>(second.bias),
+                       copied<int32_t>(second.shift), second.clip_max},
+        passes);
+}
+
+// The state of one picture with the array of its symbols.
+class ScaleState {
+public:
+    ScaleState(const rdc::ScaleContext& context, const Array& start, const std::optional<Array>& other) {
+        const auto* first = require<uint8_t>(start, "start", "uint8", 3);
+        if (start.shape(0) != context.latent() + context.hidden() || start.shape(1) % 2 || start.shape(2) % 2)
+            throw nb::value_error("start must be [latent + hidden, height, width] with even sides");
+        const size_t height = start.shape(1), width = start.shape(2);
+        if ((context.other() != 0) != other.has_value()) throw nb::value_error("other must be there exactly if the context has one");
+        const int32_t* more = nullptr;
+        if (other) {
+            more = require<int32_t>(*other, "other", "int32", 3);
+            if (other->shape(0) != context.other() || other->shape(1) != height || other->shape(2) != width)
+                throw nb::value_error("other must be [channels, height, width] as the context and start have them");
+        }
+        const size_t n = context.latent() * height * width;
+        std::unique_ptr<int32_t[]> plane(new int32_t[n]());
+        plane_ = plane.get();
+        symbols = new_array(std::move(plane), {context.latent(), height, width});
+        nb::gil_scoped_release unlocked;
+        state_ = std::make_unique<rdc::ScaleState>(context, first, height, width, more);
+    }
+
+    nb::object indexes() const {
+        check_pass();
+        std::unique_ptr<uint8_t[]> out(new uint8_t[state_->size()]);
+        {
+            nb::gil_scoped_release unlocked;
+            state_->indexes(out.get());
+        }
+        return new_array(std::move(out), {state_->size()});
+    }
+
+    nb::object gather(const Array& plane) const {
+        check_pass();
+        const auto* all = require<int32_t>(plane, "plane", "int32", 3);
+        if (plane.size() != state_->size() * rdc::kPasses) throw nb::value_error("plane must be [latent, height, width]");
+        std::unique_ptr<int32_t[]> out(new int32_t[state_->size()]);
+        {
+            nb::gil_scoped_release unlocked;
+            state_->gather(all, out.get());
+        }
+        return new_array(std::move(out), {state_->size()});
+    }
+
+    void add(const Array& received) {
+        check_pass();
+        const auto* values = require<int32_t>(received, "symbols", "int32", 1);
+        if (received.size() != state_->size()) throw nb::value_error("symbols must be those of the next pass");
+        nb::gil_scoped_release unlocked;
+        state_->add(values, plane_);
+    }
+
+    nb::object symbols;
+
+private:
+    void check_pass() const {
+        if (state_->pass() == rdc::kPasses) throw nb::value_error("all passes are there already");
+    }
+
+    int32_t* plane_;
+    std::unique_ptr<rdc::ScaleState> state_;
+};
+
 uint32_t crc32c(nb::handle buffer, uint32_t value) {
     const Bytes bytes(buffer);
     nb::gil_scoped_release unlocked;
@@ -265,6 +374,20 @@ NB_MODULE(rdc_native, m) {
     nb::class_<rdc::ScaleNetwork>(m, "ScaleNetwork")
         .def(nb::new_(&make_network), "layers"_a, "shuffle"_a = 4)
         .def("__call__", &run_network, "z"_a);
+
+    nb::class_<rdc::ScaleContext>(m, "ScaleContext")
+        .def(nb::new_(&make_context), "neighbours"_a, "heads"_a, "order"_a)
+        .def_prop_ro("latent", &rdc::ScaleContext::latent)
+        .def_prop_ro("hidden", &rdc::ScaleContext::hidden)
+        .def_prop_ro("other", &rdc::ScaleContext::other);
+
+    nb::class_<ScaleState>(m, "ScaleState")
+        .def(nb::init<const rdc::ScaleContext&, const Array&, const std::optional<Array>&>(), "context"_a, "start"_a,
+             "other"_a = nb::none(), nb::keep_alive<1, 2>())
+        .def("indexes", &ScaleState::indexes)
+        .def("gather", &ScaleState::gather, "plane"_a)
+        .def("add", &ScaleState::add, "symbols"_a)
+        .def_ro("symbols", &ScaleState::symbols);
 
     nb::class_<Decoder>(m, "Decoder")
         .def(nb::init<nb::handle>(), "data"_a)

@@ -1,5 +1,4 @@
-// Every sum is over pairs of 16-bit products, because that is what processors multiply fastest
-// (pmaddwd); the pairs cannot overflow: 2 * 127 * 128. Activations are stored as
+// Activations are stored as
 // [pixel][channel] with a border of zeros, so that the zero padding needs no branches. A block of
 // pixels may run over the end of its row, and what it computes there is dropped.
 #include "scale_network.h"
@@ -10,17 +9,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "pair_sums.h"
 #include "simd.h"
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#define RDC_X86 1
-#include <immintrin.h>
-#endif
 
 namespace rdc {
 namespace {
 
-constexpr size_t kBlock = 16;     // output channels computed together
 constexpr size_t kMaxPixels = 8;  // pixels computed together, at most
 
 [[noreturn]] void fail(size_t layer, const std::string& message) {
@@ -103,40 +97,16 @@ namespace {
 
 #ifdef RDC_X86
 namespace avx2 {
-#define RDC_TARGET __attribute__((target("avx2")))
-constexpr size_t kPixels = 4;
-struct Sums {
-    __m256i low, high;
-};
-RDC_TARGET inline __m256i load_half(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-RDC_TARGET inline void load(Sums& sums, const int32_t* p) { sums = {load_half(p), load_half(p + 8)}; }
-RDC_TARGET inline void store(int32_t* p, const Sums& sums) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), sums.low);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), sums.high);
-}
-RDC_TARGET inline void add_pairs(Sums& sums, const int16_t* weights, int32_t pair) {
-    const __m256i both = _mm256_set1_epi32(pair);
-    sums.low = _mm256_add_epi32(sums.low, _mm256_madd_epi16(load_half(weights), both));
-    sums.high = _mm256_add_epi32(sums.high, _mm256_madd_epi16(load_half(weights + kBlock), both));
-}
+using namespace rdc::avx2;
+#define RDC_TARGET RDC_TARGET_AVX2
 #include "scale_kernel.inc"
 #undef RDC_TARGET
 }  // namespace avx2
 #endif
 
 namespace portable {
+using namespace rdc::portable;
 #define RDC_TARGET
-constexpr size_t kPixels = 4;
-struct Sums {
-    int32_t values[kBlock];
-};
-inline void load(Sums& sums, const int32_t* p) { std::copy_n(p, kBlock, sums.values); }
-inline void store(int32_t* p, const Sums& sums) { std::copy_n(sums.values, kBlock, p); }
-inline void add_pairs(Sums& sums, const int16_t* weights, int32_t pair) {
-    int16_t a[2];
-    std::memcpy(a, &pair, sizeof a);
-    for (size_t o = 0; o < kBlock; ++o) sums.values[o] += weights[2 * o] * a[0] + weights[2 * o + 1] * a[1];
-}
 #include "scale_kernel.inc"
 #undef RDC_TARGET
 }  // namespace portable

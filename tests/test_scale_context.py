@@ -1,0 +1,188 @@
+"""The second half of the integer scale network against its int64 reference (docs/entropy_coding.md)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rdc_native
+from rdc_native import ScaleContext, ScaleState
+from tests.reference_coder import context_indexes, pass_of
+
+ORDER = np.array([[0, 2], [3, 1]], np.uint8)
+
+
+def random_parts(rng, latent, hidden, other, order=ORDER):
+    neighbours = (
+        rng.integers(-128, 128, (hidden, latent + other, 3, 3)).astype(np.int8),
+        rng.integers(-2000, 2000, (4, hidden)).astype(np.int32),
+        rng.integers(2, 9, hidden).astype(np.int32),
+        127,
+    )
+    heads = (
+        rng.integers(-128, 128, (4, latent, hidden)).astype(np.int8),
+        rng.integers(-2000, 2000, (4, latent)).astype(np.int32),
+        rng.integers(6, 12, (4, latent)).astype(np.int32),
+        63,
+    )
+    return neighbours, heads, order
+
+
+def random_symbols(rng, channels, height, width):
+    """Mostly zero, as real ones are, and a few far out."""
+    spread = rng.choice([0.3, 1.0, 30.0, 2000.0], (channels, 1, 1))
+    return np.clip(np.round(rng.laplace(0, spread, (channels, height, width))), -2047, 2047).astype(np.int32)
+
+
+def run(context, start, symbols, other, order=ORDER):
+    """Indexes of all passes as a plane, from a state that learns the symbols pass by pass."""
+    state = ScaleState(context, start, other)
+    passes = pass_of(symbols.shape, order)
+    indexes = np.zeros(symbols.shape, np.uint8)
+    for index in range(4):
+        indexes[passes == index] = state.indexes()
+        part = state.gather(symbols)
+        assert np.array_equal(part, symbols[passes == index])
+        state.add(part)
+        assert np.array_equal(state.symbols, np.where(passes <= index, symbols, 0))
+    return indexes
+
+
+def on_every_path(compute):
+    try:
+        for path in ("scalar", "avx2", "avx512"):
+            try:
+                rdc_native.set_simd(path)
+            except ValueError:
+                continue
+            yield compute()
+    finally:
+        rdc_native.set_simd("auto")
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    quarter=st.integers(1, 6),
+    hidden=st.integers(1, 20),
+    other=st.sampled_from([0, 3, 8]),
+    height=st.integers(0, 3),
+    width=st.integers(1, 5),
+    order=st.permutations([0, 1, 2, 3]),
+)
+@settings(max_examples=40)
+def test_equals_the_reference(seed, quarter, hidden, other, height, width, order):
+    rng = np.random.default_rng(seed)
+    order = np.array(order, np.uint8).reshape(2, 2)
+    latent, height, width = 4 * quarter, 2 * height, 2 * width
+    neighbours, heads, _ = random_parts(rng, latent, hidden, other)
+    start = rng.integers(0, 64, (latent + hidden, height, width)).astype(np.uint8)
+    symbols = random_symbols(rng, latent, height, width)
+    more = random_symbols(rng, other, height, width) if other else None
+    context = ScaleContext(neighbours, heads, order)
+    assert (context.latent, context.hidden, context.other) == (latent, hidden, other)
+    expected = context_indexes(start, symbols, neighbours, heads, order, more)
+    for found in on_every_path(lambda: run(context, start, symbols, more, order)):
+        assert np.array_equal(found, expected)
+
+
+def test_the_shipped_shape():
+    rng = np.random.default_rng(5)
+    neighbours, heads, order = random_parts(rng, 192, 64, 192)
+    start = rng.integers(0, 64, (256, 8, 12)).astype(np.uint8)
+    symbols, more = random_symbols(rng, 192, 8, 12), random_symbols(rng, 192, 8, 12)
+    expected = context_indexes(start, symbols, neighbours, heads, order, more)
+    assert len(np.unique(expected)) > 40
+    context = ScaleContext(neighbours, heads, order)
+    for found in on_every_path(lambda: run(context, start, symbols, more)):
+        assert np.array_equal(found, expected)
+
+
+def test_an_index_never_depends_on_its_own_pass_or_later_ones():
+    rng = np.random.default_rng(2)
+    context = ScaleContext(*random_parts(rng, 8, 16, 0))
+    start = rng.integers(0, 64, (24, 4, 6)).astype(np.uint8)
+    one, two = (random_symbols(rng, 8, 4, 6) for _ in range(2))
+    passes = pass_of(one.shape, ORDER)
+    for index in range(4):
+        mixed = np.where(passes < index, one, two)
+        same = passes <= index
+        assert np.array_equal(run(context, start, mixed, None)[same], run(context, start, one, None)[same])
+
+
+def test_sums_at_the_edge_of_32_bits():
+    """Largest weights, symbols of any int32, and a bias that takes the sum to 2**31 - 1 with the rounding."""
+    weight, heads = np.full((1, 4, 3, 3), 127, np.int8), np.ones((4, 4, 1), np.int8)
+    room = 2**31 - 1 - 127 * 36 * 32 - (255 << 20) - (1 << 19)
+    shift = np.array([20], np.int32)
+    rest = (heads, np.zeros((4, 4), np.int32), np.ones((4, 4), np.int32), 255)
+    for extra, valid in ((0, True), (1, False)):
+        neighbours = (weight, np.full((4, 1), room + extra, np.int32), shift, 127)
+        if not valid:
+            with pytest.raises(ValueError, match="overflow"):
+                ScaleContext(neighbours, rest, ORDER)
+            continue
+        context = ScaleContext(neighbours, rest, ORDER)
+        start = np.full((5, 4, 4), 255, np.uint8)
+        symbols = np.full((4, 4, 4), -(2**31), np.int32)
+        expected = context_indexes(start, symbols, neighbours, rest, ORDER)
+        for found in on_every_path(lambda: run(context, start, symbols, None)):
+            assert np.array_equal(found, expected)
+
+
+def changed(part: tuple, item: int, value: object) -> tuple:
+    return (*part[:item], value, *part[item + 1 :])
+
+
+NEIGHBOURS, HEADS, _ = random_parts(np.random.default_rng(0), 8, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "heads", "order", "message"),
+    [
+        (NEIGHBOURS[:3], HEADS, ORDER, "neighbours"),
+        (changed(NEIGHBOURS, 0, NEIGHBOURS[0].astype(np.int32)), HEADS, ORDER, "neighbours weight"),
+        (changed(NEIGHBOURS, 0, NEIGHBOURS[0][..., :1].copy()), HEADS, ORDER, "neighbours"),
+        (changed(NEIGHBOURS, 0, NEIGHBOURS[0][:, :7].copy()), HEADS, ORDER, "at least the latent"),
+        (changed(NEIGHBOURS, 1, NEIGHBOURS[1][:3].copy()), HEADS, ORDER, "neighbours"),
+        (changed(NEIGHBOURS, 2, NEIGHBOURS[2] * 0), HEADS, ORDER, "shift"),
+        (changed(NEIGHBOURS, 2, NEIGHBOURS[2] * 0 + 21), HEADS, ORDER, "shift"),
+        (changed(NEIGHBOURS, 3, 128), HEADS, ORDER, "clip_max"),
+        (NEIGHBOURS, changed(HEADS, 0, HEADS[0][:3].copy()), ORDER, "heads"),
+        (NEIGHBOURS, changed(HEADS, 1, HEADS[1] + (2**31 - 3000)), ORDER, "overflow"),
+        (NEIGHBOURS, changed(HEADS, 2, HEADS[2] * 0 + 31), ORDER, "shift"),
+        (NEIGHBOURS, changed(HEADS, 3, 256), ORDER, "clip_max"),
+        (NEIGHBOURS, HEADS, ORDER % 2, "order"),
+        (NEIGHBOURS, HEADS, ORDER.astype(np.int32), "order"),
+        (NEIGHBOURS, HEADS, ORDER.reshape(1, 4), "order"),
+    ],
+)
+def test_bad_parts_are_named(neighbours, heads, order, message):
+    with pytest.raises(ValueError, match=message):
+        ScaleContext(neighbours, heads, order)
+
+
+def test_a_state_takes_what_fits_and_four_passes():
+    context = ScaleContext(NEIGHBOURS, HEADS, ORDER)
+    start, other = np.zeros((12, 4, 6), np.uint8), np.zeros((2, 4, 6), np.int32)
+    for bad_start, bad_other in (
+        (start[:11], other),
+        (np.zeros((12, 3, 6), np.uint8), np.zeros((2, 3, 6), np.int32)),
+        (start.astype(np.int32), other),
+        (start, None),
+        (start, other[:1]),
+        (start, np.zeros((2, 6, 4), np.int32)),
+    ):
+        with pytest.raises(ValueError, match="start|other"):
+            ScaleState(context, bad_start, bad_other)
+    state = ScaleState(context, start, other)
+    with pytest.raises(ValueError, match="next pass"):
+        state.add(np.zeros(47, np.int32))
+    with pytest.raises(ValueError, match="plane"):
+        state.gather(np.zeros((8, 4, 5), np.int32))
+    for _ in range(4):
+        state.add(np.zeros(48, np.int32))
+    for after in (state.indexes, lambda: state.add(np.zeros(48, np.int32))):
+        with pytest.raises(ValueError, match="already"):
+            after()
