@@ -33,7 +33,7 @@ def _kmac(counter: FlopCounterMode, size: int) -> float:
 
 def _integer_kmac(network: ScaleNetwork) -> float:
     """kMAC per pixel of the native integer network: at most, for its second half skips symbols that are zero."""
-    first = sum(layer.weight.numel() for layer in network.layers) / HYPER_STRIDE**2
+    first = sum(p.numel() for p in network.layers.parameters() if p.ndim == 4) / HYPER_STRIDE**2
     seen = network.neighbours.weight.shape[1] - 0.25 * network.latent  # the last pass is nobody's context
     second = 9 * seen * network.context + network.latent * network.context
     return (first + second / LATENT_STRIDE**2) / 1000

@@ -172,8 +172,8 @@ class AuxiliaryBranch(_Branch):
     """Codes the residual r that turns x1 into a faithful picture, in slices that may be missing from the end.
 
     Its latent is coded as a refinement of the primary's decoded latent (subtracted before the gain, added
-    after the inverse gain). Its synthesis makes the picture x2, of which r = x2 - x1. Started from the primary's transforms
-    (`start_from`), r is exactly zero when every symbol is, and symbols help from the first step; started
+    after the inverse gain). Its synthesis makes the picture x2, of which r = x2 - x1. Started from the primary's
+    transforms (`start_from`), r is exactly zero when every symbol is, and symbols help from the first step; started
     at random, training ends in r = 0 with nothing sent (docs/training.md).
     """
 

@@ -114,7 +114,7 @@ class ScaleNetwork(nn.Module):
             raise ValueError(f"accumulators could reach {bound}: float32 would not simulate them exactly")
 
     def forward(self, z: Tensor, symbols: Tensor, other: Tensor | None = None) -> Tensor:
-        """z: integer-valued float [N, inputs, h, w] in [-127, 127]; symbols [N, latent, 4h, 4w]; other [N, other, 4h, 4w].
+        """z: integer-valued float [N, inputs, h, w] in [-127, 127]; symbols, other: [N, channels, 4h, 4w].
 
         Returns integer-valued float [N, latent, 4h, 4w] in [0, 63], differentiable by straight-through estimators.
         """
@@ -154,6 +154,9 @@ class ScaleNetwork(nn.Module):
         neighbours, heads = self.neighbours.export(), self.heads.export()
         first = (QUADTREE_PASSES, self.latent)
         heads = IntegerLayer(
-            heads.weight.reshape(*first, -1), heads.bias.reshape(first), heads.shift.reshape(first), heads.clip
+            heads.weight.reshape(*first, -1),
+            heads.bias.reshape(first),
+            heads.shift.reshape(first),
+            heads.clip,
         )
         return neighbours, heads

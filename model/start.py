@@ -27,8 +27,8 @@ def principal_components(vectors: Tensor) -> tuple[Tensor, Tensor]:
 def start_transforms(branch: PrimaryBranch, folded: Tensor) -> None:
     """Start a primary branch as a Karhunen-Loeve transform codec, which its blocks then improve on.
 
-    folded: training images [N, 192, H/8, W/8]. The stem's channels are the first components of 8x8 blocks, those at 1/16
-    resolution the first of 2x2 neighbourhoods of them; each is divided by the root of its deviation, so that all
+    folded: training images [N, 192, H/8, W/8]. The stem's channels are the first components of 8x8 blocks, those at
+    1/16 resolution the first of 2x2 neighbourhoods of them; each is divided by the root of its deviation, so that all
     are of like size for the blocks and none is amplified much. The last convolution of the analysis
     undoes that. Its scale makes the quantiser step of gain sqrt(lambda) the one that is optimal at high rate for
     bpp + lambda * 255^2 * MSE: minimise -log2(step) / 256 + lambda * 255^2 * step^2 / (12 * 768) for one

@@ -35,8 +35,8 @@ class Branch:
     """What is needed to code the symbols of one branch.
 
     latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the four passes of the
-    latents are sent in, 1 or 4. hyper_tables: one table per channel of z. scale_network, scale_context: the two halves of
-    the integer network that says which table each latent has (`scale_state`).
+    latents are sent in, 1 or 4. hyper_tables: one table per channel of z. scale_network, scale_context: the halves
+    of the integer network that says which table each latent has (`scale_state`).
     """
 
     latent: int
@@ -197,7 +197,9 @@ def _branch(
     if found != (hyper + seen, outputs, latent, planes):
         raise ValueError(f"{prefix}: a scale network of {found} channels does not fit")
     if max(layers[-1][3], heads[3]) >= tables:
-        raise ValueError(f"{prefix}: the scale network names table {max(layers[-1][3], heads[3])} of {tables}")
+        raise ValueError(
+            f"{prefix}: the scale network names table {max(layers[-1][3], heads[3])} of {tables}"
+        )
     return Branch(
         latent=latent,
         hyper=hyper,

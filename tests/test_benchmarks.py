@@ -27,7 +27,14 @@ def test_cost_of_a_decoder_counted_by_hand() -> None:
     """Without blocks: 1x1 and 3x3 convolutions at the resolutions that the design says."""
     c, latent, hyper, hidden, context = 8, 12, 4, 16, 5
     config = BranchConfig(
-        c, latent, hyper, blocks=0, deep_blocks=0, context_blocks=0, scale_hidden=hidden, scale_context=context
+        c,
+        latent,
+        hyper,
+        blocks=0,
+        deep_blocks=0,
+        context_blocks=0,
+        scale_hidden=hidden,
+        scale_context=context,
     )
     model = RateDistortionCognition(ModelConfig(primary=config, auxiliary=None))
     ((_, _, decoder, integer, _),) = cost.costs(model, 128)

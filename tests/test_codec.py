@@ -137,7 +137,9 @@ def information(codec: Codec, stream: bytes) -> float:
         parsing = codec.bundle.manifest["parsing"][name]
 
         def layer(part: str) -> tuple:
-            return *(arrays[f"{name}_{part}_{k}"] for k in ("weight", "bias", "shift")), arrays[f"{name}_{part}_clip"]
+            return *(arrays[f"{name}_{part}_{k}"] for k in ("weight", "bias", "shift")), arrays[
+                f"{name}_{part}_clip"
+            ]
 
         layers = [layer(f"scale{k}") for k in range(parsing["scale_layers"])]
         start, order = reference_coder.scale_indexes(z, layers, 4), parsing["pass_order"]

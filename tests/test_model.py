@@ -96,7 +96,9 @@ def test_scale_network_of_trainer_and_native_code_and_plain_integers_agree(seed:
         for p in net.parameters():
             p.mul_(float(generator.choice([0.1, 1, 10])))
     z = generator.integers(-127, 128, (6, h, w)).astype(np.int32)
-    symbols, more = (np.round(generator.laplace(0, 3, (k, 4 * h, 4 * w))).astype(np.int32) for k in (4, other))
+    symbols, more = (
+        np.round(generator.laplace(0, 3, (k, 4 * h, 4 * w))).astype(np.int32) for k in (4, other)
+    )
     layers = [(x.weight, x.bias, x.shift, x.clip) for x in net.export()]
     neighbours, heads = ((x.weight, x.bias, x.shift, x.clip) for x in net.export_context())
     start, others = reference_coder.scale_indexes(z, layers, 4), more if other else None

@@ -12,7 +12,14 @@ from model.codec import level_lambdas
 from model.start import QUIET, principal_components, start_transforms
 from model.transforms import fold
 
-SMALL = {"hyper": 4, "blocks": 1, "deep_blocks": 1, "context_blocks": 1, "scale_hidden": 8, "scale_context": 4}
+SMALL = {
+    "hyper": 4,
+    "blocks": 1,
+    "deep_blocks": 1,
+    "context_blocks": 1,
+    "scale_hidden": 8,
+    "scale_context": 4,
+}
 BOUNDS = (0.001, 0.1)
 
 
