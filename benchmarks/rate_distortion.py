@@ -1,6 +1,8 @@
 """Real bytes against PSNR: this codec (full stream, beta = 0; base stream) beside Pillow's codecs.
 
-python -m benchmarks.rate_distortion --data DIR [--plot curve.png] [--json]
+python -m benchmarks.rate_distortion --data DIR [--twin BUNDLE] [--plot curve.png] [--json]
+
+`twin` is a single-branch bundle trained for MSE alone; against it stands the price of scalability.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ JPEG_QUALITIES = (5, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 85, 90, 95)
 OTHER_QUALITIES = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 
-def measure(codec: Codec, data: str, limit: int | None, others: bool) -> list[Point]:
+def measure(codec: Codec, twin: Codec | None, data: str, limit: int | None, others: bool) -> list[Point]:
     points = []
     for name, rgb in tqdm(photos(data, limit), unit="photo", file=sys.stderr):
         area = rgb[..., 0].size
@@ -42,6 +44,10 @@ def measure(codec: Codec, data: str, limit: int | None, others: bool) -> list[Po
             points.append(
                 Point("rdc-base", name, quality, 8 * len(base) / area, psnr(rgb, codec.decode(base)))
             )
+            if twin is not None:
+                stream = twin.encode(rgb, quality)
+                restored = twin.decode(stream)
+                points.append(Point("twin", name, quality, 8 * len(stream) / area, psnr(rgb, restored)))
         for quality in JPEG_QUALITIES:
             points.append(pillow_point("JPEG", name, rgb, quality, optimize=True, subsampling="4:2:0"))
         if others:
@@ -69,25 +75,27 @@ def plot(points: list[Point], path: str) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_options(parser)
+    parser.add_argument("--twin", help="single-branch bundle trained for MSE alone")
     parser.add_argument("--plot", help="PNG to write")
     parser.add_argument(
         "--range", type=float, nargs=2, default=(0.3, 1.2), metavar=("LOW", "HIGH"), help="bpp of JPEG"
     )
     parser.add_argument("--no-others", action="store_true", help="leave WebP and AVIF out")
     args = parser.parse_args(argv)
-    points = measure(Codec(args.model), args.data, args.limit, not args.no_others)
+    twin = Codec(args.twin) if args.twin else None
+    points = measure(Codec(args.model), twin, args.data, args.limit, not args.no_others)
     if args.plot:
         plot(points, args.plot)
     if args.json:
         print(dump(points))
         return
-    anchor = mean_curve(points, "jpeg")
+    anchor, ours = mean_curve(points, "jpeg"), mean_curve(points, "rdc")
     print(
         table(
             ["codec", "quality", "bpp", "PSNR dB"],
             [
                 (codec, quality, float(bpp), float(db))
-                for codec in ("rdc", "rdc-base", "jpeg")
+                for codec in ("rdc", "rdc-base", *["twin"] * bool(args.twin), "jpeg")
                 for quality, bpp, db in zip(
                     JPEG_QUALITIES if codec == "jpeg" else QUALITIES, *mean_curve(points, codec), strict=True
                 )
@@ -102,6 +110,12 @@ def main(argv: list[str] | None = None) -> None:
         print(
             f"  {codec:10s} {extra_bits(anchor, curve, low, high):+.1%}  (of it {start:.2f}-{end:.2f} compared)"
         )
+    if args.twin:
+        single = mean_curve(points, "twin")
+        low, high = single[0][0], single[0][-1]
+        start, end = overlap(single, ours, low, high)
+        price = extra_bits(single, ours, low, high)
+        print(f"price of scalability, rdc against twin over {start:.2f}-{end:.2f} bpp of twin: {price:+.1%}")
 
 
 if __name__ == "__main__":
