@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rdc_native
-from export.entropy_tables import gaussian_pmf, gaussian_tables, scale_levels
+from export.entropy_tables import gaussian_pmf, scale_levels, scale_tables
 
 SYMBOLS = 500_000
 SEED = 20240704
@@ -78,7 +78,7 @@ def make_data() -> Data:
 
 
 def rdc(data: Data) -> Coder:
-    tables = rdc_native.Tables(*gaussian_tables(data.sigmas))
+    tables = rdc_native.Tables(*scale_tables(data.sigmas))
     stream = rdc_native.encode(data.symbols, data.indexes, tables, LIMIT)
     return Coder(
         "rdc",

@@ -44,9 +44,19 @@ def gaussian_pmf(sigma: float, largest: int) -> NDArray[np.float64]:
     return upper[:-1] - upper[1:]
 
 
-def gaussian_tables(sigmas: ArrayLike, precision: int = PRECISION, tail: float = 0.25) -> CdfTables:
-    """One table for each standard deviation, of round(X) for X normal with mean 0.
+def laplace_pmf(sigma: float, largest: int) -> NDArray[np.float64]:
+    """P(round(X) = k) for k = 0 ... largest and X Laplace with mean 0 and standard deviation sigma."""
+    rate = math.sqrt(2) / sigma
+    tails = -0.5 * np.exp(-rate * (np.arange(1, largest + 1) - 0.5)) * math.expm1(-rate)
+    return np.concatenate([[-math.expm1(-0.5 * rate)], tails])
 
+
+def scale_tables(
+    sigmas: ArrayLike, gaussian_shares: ArrayLike = 1.0, precision: int = PRECISION, tail: float = 0.25
+) -> CdfTables:
+    """One table for each standard deviation, of round(X) for X of that deviation and mean 0.
+
+    X is Gaussian with the given share (one for all, or one each), else Laplace: a mixture.
     tail: a symbol k has its own entry if 2 ** precision * P(k) >= tail; rarer ones are escapes. An
     entry costs all other symbols up to log2(e) / 2 ** precision bit, an escape costs its symbol at
     least 5 bit more than an entry of frequency 1 would: the two are equal at about 0.25.
@@ -55,12 +65,16 @@ def gaussian_tables(sigmas: ArrayLike, precision: int = PRECISION, tail: float =
     sigmas = np.asarray(sigmas, dtype=np.float64)
     if sigmas.ndim != 1 or not np.all(np.isfinite(sigmas)) or np.any(sigmas <= 0):
         raise ValueError("sigmas must be one-dimensional, finite and positive")
+    shares = np.broadcast_to(np.asarray(gaussian_shares, dtype=np.float64), sigmas.shape)
+    if not np.all((shares >= 0) & (shares <= 1)):
+        raise ValueError("gaussian_shares must be within 0 to 1")
     if not tail > 0:
         raise ValueError("tail must be positive")
     pmfs = []
-    for sigma in sigmas:
-        # The density falls below any tail that matters within sqrt(2 ln 2^40) = 7.4 sigma.
-        half = gaussian_pmf(sigma, math.ceil(7.5 * sigma) + 1)
+    for sigma, share in zip(sigmas, shares, strict=True):
+        # Both densities fall below 2^-24 of their peak within 12 sigma, below any tail that matters.
+        largest = math.ceil(12 * sigma) + 1
+        half = share * gaussian_pmf(sigma, largest) + (1 - share) * laplace_pmf(sigma, largest)
         width = max(1, int(np.count_nonzero(half * (1 << precision) >= tail)))
         half = half[:width]
         pmfs.append((1 - width, np.concatenate([half[:0:-1], half])))

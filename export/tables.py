@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from export.entropy_tables import PRECISION, gaussian_tables, pmf_tables, scale_levels
+from export.entropy_tables import PRECISION, pmf_tables, scale_levels, scale_tables
 from model import AuxiliaryBranch, PrimaryBranch, RateDistortionCognition
 from model.config import HYPER_LIMIT, SCALE_TABLES, SIGMA_HIGH, SIGMA_LOW
 from model.context import PASS_ORDER
@@ -40,6 +40,9 @@ def _add_layer(arrays: dict[str, np.ndarray], name: str, layer: IntegerLayer) ->
 def _branch(arrays: dict[str, np.ndarray], prefix: str, branch: PrimaryBranch | AuxiliaryBranch) -> None:
     pmf = branch.hyper_rate.pmf(HYPER_LIMIT).cpu().numpy().astype(np.float64)
     _add(arrays, f"{prefix}_hyper", pmf_tables([_trimmed(row, HYPER_LIMIT) for row in pmf]))
+    shares = branch.latent_rate.gaussian_shares().detach().cpu().numpy().astype(np.float64)
+    sigmas = scale_levels(SCALE_TABLES, SIGMA_LOW, SIGMA_HIGH)
+    _add(arrays, f"{prefix}_latent", scale_tables(sigmas, shares))
     for k, layer in enumerate(branch.scale_network.export()):
         _add_layer(arrays, f"{prefix}_scale{k}", layer)
     neighbours, heads = branch.scale_network.export_context()
@@ -50,8 +53,6 @@ def _branch(arrays: dict[str, np.ndarray], prefix: str, branch: PrimaryBranch | 
 def tables_of(model: RateDistortionCognition) -> dict[str, np.ndarray]:
     """Arrays of `tables.npz`."""
     arrays: dict[str, np.ndarray] = {}
-    sigmas = scale_levels(SCALE_TABLES, SIGMA_LOW, SIGMA_HIGH)
-    _add(arrays, "gaussian", gaussian_tables(sigmas))
     _branch(arrays, "primary", model.primary)
     if model.auxiliary is not None:
         _branch(arrays, "auxiliary", model.auxiliary)

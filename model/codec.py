@@ -12,7 +12,7 @@ from model.config import HYPER_LIMIT, QUADTREE_PASSES, SYMBOL_LIMIT, BranchConfi
 from model.context import QuadtreeMean, pass_of
 from model.gain import GainUnit
 from model.layers import blocks, conv1x1, initialise
-from model.likelihood import GaussianRate, HyperRate
+from model.likelihood import LatentRate, HyperRate
 from model.rounding import clamp_returning, round_ste
 from model.scale_network import ScaleNetwork
 from model.transforms import IMAGE_CHANNELS, Analysis, HyperAnalysis, HyperSynthesis, Synthesis
@@ -81,7 +81,7 @@ class _Branch(nn.Module):
             primary.latent if primary else 0,
         )
         self.hyper_rate = HyperRate(config.hyper)
-        self.gaussian_rate = GaussianRate()
+        self.latent_rate = LatentRate()
         self.mean = QuadtreeMean(config)
 
     def _hyper(self, gained: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ class _Branch(nn.Module):
     def _rate(self, rated: Tensor, indexes: Tensor, received: Tensor) -> Tensor:
         """Bits of each pass [N, 4]; those that are not received cost nothing."""
         passes = pass_of(rated)
-        bits = self.gaussian_rate(rated, indexes)
+        bits = self.latent_rate(rated, indexes)
         per_pass = [(bits * (passes == index)).sum((1, 2, 3)) for index in range(QUADTREE_PASSES)]
         return torch.stack([b * (received > index) for index, b in enumerate(per_pass)], 1)
 

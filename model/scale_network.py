@@ -83,7 +83,7 @@ def magnitude(symbols: Tensor) -> Tensor:
 
 
 class ScaleNetwork(nn.Module):
-    """Hyper-latent symbols, and the symbols of passes before, -> index of the Gaussian table of every latent.
+    """Hyper-latent symbols, and the symbols of passes before, -> index of the CDF table of every latent.
 
     The first half is 1x1, 3x3, 1x1, pixel shuffle 4 over z: a first guess of the index for every latent, and
     `context` features. The second half looks at the magnitudes of the symbols in the 3x3 neighbourhood that are known

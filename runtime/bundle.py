@@ -35,7 +35,7 @@ class Branch:
     """What is needed to code the symbols of one branch.
 
     latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the four passes of the
-    latents are sent in, 1 or 4. hyper_tables: one table per channel of z. scale_network, scale_context: the halves
+    latents are sent in, 1 or 4. hyper_tables: one for each channel of z. latent_tables: by scale index. scale_network, scale_context: the halves
     of the integer network that says which table each latent has (`scale_state`).
     """
 
@@ -44,6 +44,7 @@ class Branch:
     levels: int
     slices: int
     hyper_tables: Tables
+    latent_tables: Tables
     scale_network: ScaleNetwork
     scale_context: ScaleContext
 
@@ -79,7 +80,7 @@ class Bundle:
     """A loaded bundle. Raises InputError (no bundle there), UnsupportedError, CorruptError.
 
     parse_id, picture_id: SHA-256 identities, 32 bytes. primary, auxiliary (None in a single-branch
-    model): see `Branch`. gaussian: tables of the residual symbols, by scale index.
+    model): see `Branch`.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -128,16 +129,12 @@ class Bundle:
         self.picture_id = bytes.fromhex(manifest["picture_id"])
         if identity(arrays, manifest["parsing"]) != self.parse_id:
             raise ValueError("tables.npz is not the one that parse_id names")
-        self.gaussian = _tables(arrays, "gaussian")
         strides = {"pixels": PIXEL_STRIDE // 8, "latent": LATENT_STRIDE, "hyper": PIXEL_STRIDE}
         if manifest["strides"] != strides:
             raise ValueError(f"strides are {manifest['strides']}, this runtime knows {strides}")
-        count = len(self.gaussian)
-        self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"], count)
+        self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"])
         auxiliary = manifest["parsing"]["auxiliary"]
-        self.auxiliary = (
-            None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, count, self.primary)
-        )
+        self.auxiliary = None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, self.primary)
         self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
         names = [f"{way}_{part}" for part in ("base", "full") for way in ("encode", "decode")]
         if missing := [n for n in names if n not in self.graphs and (auxiliary or n.endswith("_base"))]:
@@ -171,10 +168,9 @@ def _branch(
     arrays: Mapping[str, np.ndarray],
     prefix: str,
     config: dict[str, Any],
-    tables: int,
     primary: Branch | None = None,
 ) -> Branch:
-    """tables: how many Gaussian ones there are. primary: what the auxiliary branch's integer network sees as well."""
+    """primary: what the auxiliary branch's integer network sees as well."""
 
     def layer(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         return (
@@ -189,6 +185,7 @@ def _branch(
     hyper_tables = _tables(arrays, f"{prefix}_hyper")
     if len(hyper_tables) != hyper:
         raise ValueError(f"{prefix}: {len(hyper_tables)} hyper tables for {hyper} channels")
+    latent_tables = _tables(arrays, f"{prefix}_latent")
     neighbours, heads = layer(f"{prefix}_neighbours"), layer(f"{prefix}_heads")
     context = ScaleContext(neighbours, heads, np.array(config["pass_order"], np.uint8))
     seen, planes = (primary.hyper, primary.latent) if primary else (0, 0)
@@ -196,16 +193,15 @@ def _branch(
     outputs = (latent + context.hidden) * (PIXEL_STRIDE // LATENT_STRIDE) ** 2
     if found != (hyper + seen, outputs, latent, planes):
         raise ValueError(f"{prefix}: a scale network of {found} channels does not fit")
-    if max(layers[-1][3], heads[3]) >= tables:
-        raise ValueError(
-            f"{prefix}: the scale network names table {max(layers[-1][3], heads[3])} of {tables}"
-        )
+    if (last := max(layers[-1][3], heads[3])) >= len(latent_tables):
+        raise ValueError(f"{prefix}: the scale network names table {last} of {len(latent_tables)}")
     return Branch(
         latent=latent,
         hyper=hyper,
         levels=int(config["levels"]),
         slices=int(config["slices"]),
         hyper_tables=hyper_tables,
+        latent_tables=latent_tables,
         scale_network=ScaleNetwork(layers, PIXEL_STRIDE // LATENT_STRIDE),
         scale_context=context,
     )

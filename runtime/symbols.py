@@ -62,7 +62,7 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     y1 = np.ascontiguousarray(symbols.y1)
     state = bundle.primary.scale_state(symbols.z1)
     parts = [_hyper_part(symbols.z1, bundle.primary)]
-    parts += [_pass_part(state, y1, bundle.gaussian) for _ in range(PASSES)]
+    parts += [_pass_part(state, y1, bundle.primary.latent_tables) for _ in range(PASSES)]
     chunks: list[tuple[int, bytes]] = [(ChunkType.PRIMARY, rdc_native.encode_parts(parts))]
     if symbols.slices:
         assert bundle.auxiliary is not None and symbols.z2 is not None and symbols.y2 is not None
@@ -70,7 +70,7 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
         state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1)
         for s in range(symbols.slices):
             parts = [_hyper_part(symbols.z2, branch)] if s == 0 else []
-            parts.append(_pass_part(state, y2, bundle.gaussian))
+            parts.append(_pass_part(state, y2, branch.latent_tables))
             chunks.append((ChunkType.AUX_SLICE, rdc_native.encode_parts(parts)))
     return chunks
 
@@ -86,7 +86,7 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
         z1 = _read_hyper(decoder, bundle.primary, height, width)
         state = bundle.primary.scale_state(z1)
         for _ in range(PASSES):
-            _read_pass(decoder, state, bundle.gaussian)
+            _read_pass(decoder, state, bundle.primary.latent_tables)
         decoder.finish()
     except rdc_native.CorruptStream as error:
         raise CorruptError(f"primary data: {error}") from None
@@ -103,7 +103,7 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
                 z2 = _read_hyper(decoder, branch, height, width)
                 state = branch.scale_state(np.concatenate([z2, z1]), symbols.y1)
             indexes = state.indexes()
-            latents = decoder.read(indexes, bundle.gaussian, SYMBOL_LIMIT)
+            latents = decoder.read(indexes, branch.latent_tables, SYMBOL_LIMIT)
             decoder.finish()  # nothing of a damaged slice may reach the picture
             state.add(latents)
         except rdc_native.CorruptStream as error:

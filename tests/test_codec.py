@@ -153,7 +153,7 @@ def information(codec: Codec, stream: bytes) -> float:
             z, y = found[f"{name}_hyper"], found[f"{name}_latents"]
             context = (z, None) if name == "primary" else (np.concatenate([z, z1]), y1)
             total += bits(z, np.indices(z.shape)[0], f"{name}_hyper")
-            total += bits(y, scale_indexes(name, context[0], y, context[1]), "gaussian")
+            total += bits(y, scale_indexes(name, context[0], y, context[1]), f"{name}_latent")
     return total / 8
 
 

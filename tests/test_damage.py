@@ -180,7 +180,8 @@ def test_intact_bytes_read_with_wrong_tables_are_noticed(stream: bytes) -> None:
     codec.bundle.primary = dataclasses.replace(codec.bundle.primary, scale_context=without_context("primary"))
     unaware = codec.encode(data.chelsea()[:100, :100], 90, layers="base")
     codec.decode(unaware)
-    codec.bundle.gaussian = shifted("gaussian")
+    wrong = dataclasses.replace(codec.bundle.primary, latent_tables=shifted("primary_latent"))
+    codec.bundle.primary = wrong
     with pytest.raises(CorruptError, match="final state"):
         codec.decode(unaware)
     codec = Codec(TINY, threads=1)

@@ -14,7 +14,7 @@ from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
 from model.codec import level_lambdas
 from model.context import PASS_ORDER, pass_of
 from model.gain import GainUnit, interpolate
-from model.likelihood import GaussianRate, HyperRate, sigma_of
+from model.likelihood import HyperRate, LatentRate, sigma_of
 from model.rounding import clamp_returning, floor_ste, round_ste
 from model.scale_network import ScaleNetwork
 from model.transforms import fold, unfold
@@ -128,11 +128,19 @@ def test_a_scale_network_too_wide_for_exact_floats_is_refused() -> None:
         ScaleNetwork(64, 128, 4, 8)
 
 
-def test_gaussian_rate_is_that_of_the_rounded_normal() -> None:
-    normal = torch.distributions.Normal(0.0, sigma_of(torch.tensor(20.0)))
-    r = torch.arange(-5.0, 6)
-    expected = -torch.log2(normal.cdf(r + 0.5) - normal.cdf(r - 0.5))
-    assert torch.allclose(GaussianRate()(r, torch.tensor(20.0)), expected, atol=1e-3)
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@torch.no_grad()
+def test_latent_rate_is_that_of_the_rounded_mixture(share: float) -> None:
+    r, sigma = torch.arange(-5.0, 6), sigma_of(torch.tensor(20.0))
+    normal = torch.distributions.Normal(0.0, sigma)
+    laplace = torch.distributions.Laplace(0.0, sigma / 2**0.5)
+    parts = [d.cdf(r + 0.5) - d.cdf(r - 0.5) for d in (normal, laplace)]
+    rate = LatentRate()
+    rate.shape[20] = torch.logit(torch.tensor(share))
+    expected = -torch.log2(share * parts[0] + (1 - share) * parts[1])
+    assert torch.allclose(rate(r, torch.full((11,), 20.0)), expected, atol=1e-3)
+    everything = torch.arange(-2047.0, 2048)
+    assert float(torch.exp2(-rate(everything, torch.full((4095,), 40.0))).sum()) == pytest.approx(1, abs=1e-4)
     assert float(sigma_of(torch.tensor(0.0))) == pytest.approx(0.11)
     assert float(sigma_of(torch.tensor(63.0))) == pytest.approx(256)
 

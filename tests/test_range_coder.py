@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rdc_native
-from export.entropy_tables import gaussian_pmf, gaussian_tables, pmf_tables, scale_levels
+from export.entropy_tables import gaussian_pmf, pmf_tables, scale_levels, scale_tables
 from rdc_native import CorruptStream, Decoder, Tables, decode, encode, encode_parts
 from tests import reference_coder as reference
 
@@ -19,7 +19,7 @@ settings.register_profile("patient", deadline=None)  # a busy machine is not a f
 settings.load_profile("patient")
 
 LIMIT = 2047
-GAUSSIAN = gaussian_tables(scale_levels())
+GAUSSIAN = scale_tables(scale_levels())
 TABLES = Tables(*GAUSSIAN)
 PLAIN_TABLES = reference.split_tables(*GAUSSIAN)
 
@@ -500,15 +500,29 @@ def test_scale_levels_are_geometric():
     assert np.allclose(levels[1:] / levels[:-1], levels[1] / levels[0])
 
 
-@given(st.lists(st.floats(0.01, 300), min_size=1, max_size=5), st.integers(12, 14))
-def test_gaussian_tables_are_valid_and_nearly_symmetric(sigmas, precision):
-    arrays = gaussian_tables(np.array(sigmas), precision)
+@given(st.lists(st.floats(0.01, 300), min_size=1, max_size=5), st.floats(0, 1), st.integers(12, 14))
+def test_scale_tables_are_valid_and_nearly_symmetric(sigmas, share, precision):
+    arrays = scale_tables(np.array(sigmas), share, precision)
     Tables(*arrays, precision)
     for table in reference.split_tables(*arrays):
         assert table.minimum == -table.maximum
         frequencies = np.diff(table.cdf)[:-1]
         assert np.abs(frequencies - frequencies[::-1]).max() <= 1
         assert frequencies.max() - frequencies[table.size // 2] <= 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_scale_tables_follow_the_mixture(share):
+    rng, sigma, n = np.random.default_rng(1), 3.0, 400_000
+    draws = np.where(rng.random(n) < share, rng.normal(0, sigma, n), rng.laplace(0, sigma / 2**0.5, n))
+    counts = {int(k): int(c) for k, c in zip(*np.unique(np.round(draws), return_counts=True), strict=True)}
+    (table,) = reference.split_tables(*scale_tables([sigma], share))
+    for k in range(-8, 9):
+        place = k - table.minimum
+        assert (table.cdf[place + 1] - table.cdf[place]) / 2**14 == pytest.approx(counts[k] / n, abs=1.5e-3)
+    for bad in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="shares"):
+            scale_tables([sigma], bad)
 
 
 def test_pmf_tables_follow_the_pmf():

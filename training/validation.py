@@ -30,12 +30,12 @@ def _integers(x: torch.Tensor, dtype: type) -> np.ndarray:
     return np.ascontiguousarray(x[0].cpu().numpy().astype(dtype))
 
 
-def _real_bits(out: BranchOutput, hyper: rdc_native.Tables, gaussian: rdc_native.Tables) -> int:
+def _real_bits(out: BranchOutput, hyper: rdc_native.Tables, latent: rdc_native.Tables) -> int:
     """Bits of one entropy-coded segment of everything that a branch has of one image."""
     z = _integers(out.z, np.int32)
     channel = np.repeat(np.arange(z.shape[0], dtype=np.uint8), z.shape[1] * z.shape[2])
     symbols, indexes = _integers(out.symbols, np.int32), _integers(out.indexes, np.uint8)
-    parts = [(z, channel, hyper, HYPER_LIMIT), (symbols, indexes, gaussian, SYMBOL_LIMIT)]
+    parts = [(z, channel, hyper, HYPER_LIMIT), (symbols, indexes, latent, SYMBOL_LIMIT)]
     return 8 * len(rdc_native.encode_parts(parts))
 
 
@@ -49,7 +49,8 @@ def validate(
     """
     model.eval()
     arrays = tables_of(model)
-    gaussian, hyper1 = _tables(arrays, "gaussian"), _tables(arrays, "primary_hyper")
+    branches = ["primary"] if model.auxiliary is None else ["primary", "auxiliary"]
+    tables = {name: [_tables(arrays, f"{name}_{part}") for part in ("hyper", "latent")] for name in branches}
     rows = []
     for level in sorted({0, (model.config.levels - 1) // 2, model.config.levels - 1}):
         sums: dict[str, float] = {}
@@ -60,12 +61,12 @@ def validate(
             base = model.primary(folded, position * (0.6 if model.auxiliary is not None else 1.0))
             figures = {
                 "base_bpp": float(base.bits.sum()) / pixels,
-                "base_real_bpp": _real_bits(base, hyper1, gaussian) / pixels,
+                "base_real_bpp": _real_bits(base, *tables["primary"]) / pixels,
                 "base_psnr": _psnr(base.image, folded),
             }
             if model.auxiliary is not None:
                 full = model.auxiliary(folded, position, base)
-                bits = _real_bits(full, _tables(arrays, "auxiliary_hyper"), gaussian)
+                bits = _real_bits(full, *tables["auxiliary"])
                 figures |= {
                     "full_bpp": figures["base_bpp"] + float(full.bits.sum()) / pixels,
                     "full_real_bpp": figures["base_real_bpp"] + bits / pixels,
