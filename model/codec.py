@@ -12,7 +12,7 @@ from model.config import HYPER_LIMIT, QUADTREE_PASSES, SYMBOL_LIMIT, BranchConfi
 from model.context import QuadtreeMean, pass_of
 from model.gain import GainUnit
 from model.layers import blocks, conv1x1, initialise
-from model.likelihood import LatentRate, HyperRate
+from model.likelihood import HyperRate, LatentRate
 from model.rounding import clamp_returning, round_ste
 from model.scale_network import ScaleNetwork
 from model.transforms import IMAGE_CHANNELS, Analysis, HyperAnalysis, HyperSynthesis, Synthesis

@@ -35,8 +35,8 @@ class Branch:
     """What is needed to code the symbols of one branch.
 
     latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the four passes of the
-    latents are sent in, 1 or 4. hyper_tables: one for each channel of z. latent_tables: by scale index. scale_network, scale_context: the halves
-    of the integer network that says which table each latent has (`scale_state`).
+    latents are sent in, 1 or 4. hyper_tables: one for each channel of z. latent_tables: by scale index. scale_network,
+    scale_context: the halves of the integer network that says which table each latent has (`scale_state`).
     """
 
     latent: int
