@@ -2,7 +2,7 @@
 
 Every function checks its arguments and raises ValueError naming the one that is wrong; arrays must
 be C-contiguous and of the exact type, nothing is converted. The GIL is released while coding, and
-every object but a Decoder may be used by several threads at once.
+every object but a Decoder or a ScaleState may be used by several threads at once.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Tables:
     def precision(self) -> int: ...
 
 class ScaleNetwork:
-    """The integer network from hyper-latent symbols to scale indexes; normative.
+    """The first half of the integer network: hyper-latent symbols -> guesses of indexes, and features; normative.
 
     layers: (weight int8 [out, in, k, k] with k 1 or 3, bias int32 [out], shift uint8 or int32 [out]
     in 1..30, clip_max) each. clip_max is at most 127, in the last layer at most 255. ValueError if a
@@ -50,14 +50,15 @@ class ScaleNetwork:
         shuffle: int = 4,
     ) -> None: ...
     def __call__(self, z: NDArray[np.int32] | NDArray[np.int16] | NDArray[np.int8]) -> NDArray[np.uint8]:
-        """z [in, h, w] within +-127 -> scale indexes [C, h * shuffle, w * shuffle]."""
+        """z [in, h, w] within +-127 -> uint8 [C, h * shuffle, w * shuffle]."""
 
 class ScaleContext:
     """The second half of the integer network: tables of latents that come in four passes; normative.
 
     Latent (c, i, j) is in pass (order[i % 2][j % 2] + c // (latent / 4)) % 4. With m the bit lengths of the known
-    symbols' magnitudes, hidden = clip((bias[pass] + conv3x3(m) + (features << shift) + half) >> shift, 0, clip_max),
-    and index = clip(start + ((bias[pass] + weight[pass] @ hidden + half) >> shift[pass]), 0, clip_max).
+    symbols' magnitudes (of the other branch's after those of its own), hidden = clip((bias[pass] + conv3x3(m) +
+    (features << shift) + half) >> shift, 0, clip_max), and index = clip(start + ((bias[pass] + weight[pass] @ hidden +
+    half) >> shift[pass]), 0, clip_max).
 
     neighbours: (weight int8 [hidden, latent + other, 3, 3], bias int32 [4, hidden], shift int32 [hidden] in 1..20,
     clip_max up to 127). heads: (weight int8 [4, latent, hidden], bias int32 [4, latent], shift int32 [4, latent] in
@@ -100,7 +101,7 @@ class ScaleState:
 
     @property
     def symbols(self) -> NDArray[np.int32]:
-        """Every symbol so far, [latent, h, w], zeros in passes to come."""
+        """Every symbol so far, [latent, h, w], zeros in passes to come. `add` writes into this array."""
 
 def encode(
     symbols: NDArray[np.int32] | NDArray[np.int16], indexes: NDArray[np.uint8], tables: Tables, limit: int

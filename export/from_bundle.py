@@ -1,7 +1,7 @@
 """Bundle -> PyTorch model, exactly: to check the runtime against PyTorch, or to train a shipped model further.
 
 The graphs carry most trained tensors under their own names; `training.safetensors` in the bundle has the rest
-(density of the hyper-latents, gain tables, the integer networks' latent weights). The picture identity is
+(densities of hyper-latents and latents, gain tables, the integer networks' latent weights). The picture identity is
 recomputed, so a model that comes back is the one that was exported.
 """
 

@@ -108,8 +108,14 @@ class ScaleNetwork(nn.Module):
         )
         nn.init.zeros_(self.heads.weight)
         nn.init.zeros_(self.heads.bias)
-        reach = max(inputs * HYPER_LIMIT, hidden * 9 * ACTIVATION_MAX, (latent + other) * 9 * MAGNITUDE_MAX)
-        bound = reach * 127 + BIAS_LIMIT + (SCALE_TABLES << self.neighbours.shift)
+        reach = max(
+            inputs * HYPER_LIMIT,
+            hidden * 9 * ACTIVATION_MAX,
+            (latent + other) * 9 * MAGNITUDE_MAX,
+            context * ACTIVATION_MAX,
+        )
+        features, rounding = SCALE_TABLES << self.neighbours.shift, 1 << self.heads.shift
+        bound = reach * 127 + BIAS_LIMIT + features + rounding
         if bound >= 1 << 24:
             raise ValueError(f"accumulators could reach {bound}: float32 would not simulate them exactly")
 

@@ -20,10 +20,11 @@ import numpy as np
 from rdc_native import ScaleContext, ScaleNetwork, ScaleState, Tables
 from runtime.errors import CorruptError, InputError, UnsupportedError
 
-FORMAT = 1
+FORMAT = 2
 PIXEL_STRIDE = 64  # pictures are padded to multiples of this: the step of hyper-latents
 LATENT_STRIDE = 16
 PASSES = 4  # in which the latents of a branch are coded
+PASS_ORDER = [[0, 2], [3, 1]]  # docs/bitstream.md; the graphs have it built in
 SYMBOL_LIMIT = 2047
 HYPER_LIMIT = 127
 DEFAULT = Path(__file__).parent / "bundle"
@@ -94,7 +95,16 @@ class Bundle:
             self._check_manifest()
             self.check_files(self.manifest["files"])
             self._load(self.manifest)
-        except (LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile, OSError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            OSError,
+            RuntimeError,  # of the native module, for what is no array
+            TypeError,
+            ValueError,
+            zipfile.BadZipFile,
+        ) as error:
             raise CorruptError(f"{self.path}: damaged bundle: {error}") from error
 
     def _read_manifest(self) -> dict[str, Any]:
@@ -187,19 +197,22 @@ def _branch(
         raise ValueError(f"{prefix}: {len(hyper_tables)} hyper tables for {hyper} channels")
     latent_tables = _tables(arrays, f"{prefix}_latent")
     neighbours, heads = layer(f"{prefix}_neighbours"), layer(f"{prefix}_heads")
-    context = ScaleContext(neighbours, heads, np.array(config["pass_order"], np.uint8))
+    slices = PASSES if primary else 1
+    if config["pass_order"] != PASS_ORDER or config["slices"] != slices:
+        raise ValueError(f"{prefix}: pass_order must be {PASS_ORDER} and slices {slices}")
+    context = ScaleContext(neighbours, heads, np.array(PASS_ORDER, np.uint8))
     seen, planes = (primary.hyper, primary.latent) if primary else (0, 0)
     found = layers[0][0].shape[1], layers[-1][0].shape[0], context.latent, context.other
     outputs = (latent + context.hidden) * (PIXEL_STRIDE // LATENT_STRIDE) ** 2
     if found != (hyper + seen, outputs, latent, planes):
         raise ValueError(f"{prefix}: a scale network of {found} channels does not fit")
-    if (last := max(layers[-1][3], heads[3])) >= len(latent_tables):
-        raise ValueError(f"{prefix}: the scale network names table {last} of {len(latent_tables)}")
+    if heads[3] >= len(latent_tables):
+        raise ValueError(f"{prefix}: the scale network names table {heads[3]} of {len(latent_tables)}")
     return Branch(
         latent=latent,
         hyper=hyper,
         levels=int(config["levels"]),
-        slices=int(config["slices"]),
+        slices=slices,
         hyper_tables=hyper_tables,
         latent_tables=latent_tables,
         scale_network=ScaleNetwork(layers, PIXEL_STRIDE // LATENT_STRIDE),

@@ -142,6 +142,39 @@ def test_every_damaged_stream_is_reported_not_only_the_first(stream: bytes, tmp_
     assert told.count("DamagedAuxiliaryWarning") == 3
 
 
+def altered(payload: bytes) -> list[bytes]:
+    """Other contents for a chunk; none is an encoding of the same symbols."""
+    noise = np.random.default_rng(len(payload)).integers(0, 256, len(payload)).astype(np.uint8).tobytes()
+    turned = bytearray(payload)
+    turned[len(payload) // 2] ^= 0x10
+    return [b"", payload[:-2], payload[:-1], payload + b"\1\2", noise, bytes(turned)]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_segment_that_is_wrong_within_a_right_chunk_is_noticed(
+    tiny: Codec, stream: bytes, photos: list[np.ndarray], number: int
+) -> None:
+    """Every CRC of bytes fits, so that only the segment can tell, and nothing of it reaches picture or symbols."""
+    from runtime import container
+
+    parsed = container.read(stream, max_pixels=1 << 30)
+    for payload in altered(bytes(parsed.chunks[number].payload)):  # type: ignore[arg-type]
+        chunks = [(c.type, c.payload) for c in parsed.chunks]
+        chunks[number] = (chunks[number][0], payload)
+        data = container.write(parsed.header, chunks)  # type: ignore[arg-type]
+        if number == 0:
+            with pytest.raises(CorruptError):
+                tiny.decode(data)
+            continue
+        with pytest.warns(DamagedAuxiliaryWarning, match=f"slice {number - 1}"):
+            np.testing.assert_array_equal(tiny.decode(data), tiny.decode(stream, layers=number - 1))
+        with pytest.warns(DamagedAuxiliaryWarning):
+            found = tiny.symbols(data)
+        assert ("auxiliary_latents" in found) == (number > 1)
+        for name, symbols in tiny.symbols(tiny.encode(photos[1], 100, layers=number - 1)).items():
+            np.testing.assert_array_equal(found[name], symbols)
+
+
 def test_damage_costs_its_slice_and_those_after_it(tiny: Codec, stream: bytes) -> None:
     chunks = tiny.info(stream)["chunks"]
     for n, chunk in enumerate(chunks[1:]):
@@ -180,8 +213,8 @@ def test_intact_bytes_read_with_wrong_tables_are_noticed(stream: bytes) -> None:
     codec.bundle.primary = dataclasses.replace(codec.bundle.primary, scale_context=without_context("primary"))
     unaware = codec.encode(data.chelsea()[:100, :100], 90, layers="base")
     codec.decode(unaware)
-    wrong = dataclasses.replace(codec.bundle.primary, latent_tables=shifted("primary_latent"))
-    codec.bundle.primary = wrong
+    primary = dataclasses.replace(codec.bundle.primary, latent_tables=shifted("primary_latent"))
+    codec.bundle.primary = primary
     with pytest.raises(CorruptError, match="final state"):
         codec.decode(unaware)
     codec = Codec(TINY, threads=1)

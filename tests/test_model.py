@@ -124,8 +124,31 @@ def test_scale_network_learns_through_its_rounding() -> None:
 
 
 def test_a_scale_network_too_wide_for_exact_floats_is_refused() -> None:
-    with pytest.raises(ValueError, match="float32"):
-        ScaleNetwork(64, 128, 4, 8)
+    for sizes in (
+        (64, 128, 4, 8),
+        (64, 64, 4, 800),
+        (64, 64, 1100, 8),
+        (64, 64, 192, 8, 900),
+        (900, 8, 4, 8),
+    ):
+        with pytest.raises(ValueError, match="float32"):
+            ScaleNetwork(*sizes)
+
+
+@torch.no_grad()
+def test_the_widest_scale_network_is_exact_in_floats_at_its_largest_sums() -> None:
+    net = ScaleNetwork(128, 64, 192, 64, 192)
+    for p in net.parameters():
+        p.copy_(torch.where(torch.rand_like(p) < 0.01, -1.0, 1.0) * 1e4)  # beyond what any rounds to
+    z = np.full((128, 1, 1), 127, np.int32)
+    symbols = np.full((192, 4, 4), 2047, np.int32)
+    layers = [(x.weight, x.bias, x.shift, x.clip) for x in net.export()]
+    neighbours, heads = ((x.weight, x.bias, x.shift, x.clip) for x in net.export_context())
+    assert {127, -127} == set(np.unique(neighbours[0])) | set(np.unique(heads[0]))
+    start = reference_coder.scale_indexes(z, layers, 4)
+    expected = reference_coder.context_indexes(start, symbols, neighbours, heads, PASS_ORDER, symbols)
+    found = net(torch.tensor(z)[None], torch.tensor(symbols)[None], torch.tensor(symbols)[None])
+    np.testing.assert_array_equal(found[0].numpy(), expected)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

@@ -68,7 +68,7 @@ def on_every_path(compute):
     hidden=st.integers(1, 20),
     other=st.sampled_from([0, 3, 8]),
     height=st.integers(0, 3),
-    width=st.integers(1, 5),
+    width=st.integers(0, 5),
     order=st.permutations([0, 1, 2, 3]),
 )
 @settings(max_examples=40)
@@ -77,7 +77,7 @@ def test_equals_the_reference(seed, quarter, hidden, other, height, width, order
     order = np.array(order, np.uint8).reshape(2, 2)
     latent, height, width = 4 * quarter, 2 * height, 2 * width
     neighbours, heads, _ = random_parts(rng, latent, hidden, other)
-    start = rng.integers(0, 64, (latent + hidden, height, width)).astype(np.uint8)
+    start = rng.integers(0, 256, (latent + hidden, height, width)).astype(np.uint8)
     symbols = random_symbols(rng, latent, height, width)
     more = random_symbols(rng, other, height, width) if other else None
     context = ScaleContext(neighbours, heads, order)
@@ -111,20 +111,26 @@ def test_an_index_never_depends_on_its_own_pass_or_later_ones():
         assert np.array_equal(run(context, start, mixed, None)[same], run(context, start, one, None)[same])
 
 
-def test_sums_at_the_edge_of_32_bits():
-    """Largest weights, symbols of any int32, and a bias that takes the sum to 2**31 - 1 with the rounding."""
-    weight, heads = np.full((1, 4, 3, 3), 127, np.int8), np.ones((4, 4, 1), np.int8)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_at_the_edge_of_32_bits(sign):
+    """Largest weights, symbols of any int32, and a bias that takes the sum to +-(2**31 - 1) with the rounding.
+
+    Own symbols have no weight and those of the other branch all of it, so that every one counts in every pass.
+    """
+    weight = np.concatenate([np.zeros((1, 4, 3, 3)), np.full((1, 4, 3, 3), 127 * sign)], 1).astype(np.int8)
     room = 2**31 - 1 - 127 * 36 * 32 - (255 << 20) - (1 << 19)
-    shift = np.array([20], np.int32)
-    rest = (heads, np.zeros((4, 4), np.int32), np.ones((4, 4), np.int32), 255)
-    neighbours = (weight, np.full((4, 1), room, np.int32), shift, 127)
+    neighbours = (weight, np.full((4, 1), room * sign, np.int32), np.array([20], np.int32), 127)
+    # 64 where hidden is 127, 0 where the sum has wrapped round.
+    heads = (np.ones((4, 4, 1), np.int8), np.zeros((4, 4), np.int32), np.ones((4, 4), np.int32), 255)
     with pytest.raises(ValueError, match="overflow"):
-        ScaleContext(changed(neighbours, 1, neighbours[1] + np.int32(1)), rest, ORDER)
-    context = ScaleContext(neighbours, rest, ORDER)
-    start = np.full((5, 4, 4), 255, np.uint8)
-    symbols = np.full((4, 4, 4), -(2**31), np.int32)
-    expected = context_indexes(start, symbols, neighbours, rest, ORDER)
-    for found in on_every_path(lambda: run(context, start, symbols, None)):
+        ScaleContext(changed(neighbours, 1, neighbours[1] + np.int32(sign)), heads, ORDER)
+    context = ScaleContext(neighbours, heads, ORDER)
+    start = np.zeros((5, 4, 4), np.uint8)
+    start[4] = 255
+    symbols, other = np.zeros((4, 4, 4), np.int32), np.full((4, 4, 4), -(2**31), np.int32)
+    expected = context_indexes(start, symbols, neighbours, heads, ORDER, other)
+    assert (expected == (64 if sign > 0 else 0)).all()
+    for found in on_every_path(lambda: run(context, start, symbols, other)):
         assert np.array_equal(found, expected)
 
 
@@ -177,7 +183,7 @@ def test_a_state_takes_what_fits_and_four_passes():
     with pytest.raises(ValueError, match="next pass"):
         state.add(np.zeros(47, np.int32))
     with pytest.raises(ValueError, match="plane"):
-        state.gather(np.zeros((8, 4, 5), np.int32))
+        state.gather(np.zeros((8, 6, 4), np.int32))
     for _ in range(4):
         state.add(np.zeros(48, np.int32))
     for after in (state.indexes, lambda: state.add(np.zeros(48, np.int32))):

@@ -66,12 +66,12 @@ def test_the_shipped_shape():
     layers = [
         random_layer(rng, 64, 64, 1, 127),
         random_layer(rng, 64, 64, 3, 127),
-        random_layer(rng, 3072, 64, 1, 63),
+        random_layer(rng, 4096, 64, 1, 63),
     ]
     z = random_input(rng, 64, 8, 12)
     network = ScaleNetwork(layers)
     expected = scale_indexes(z, layers, 4)
-    assert expected.shape == (192, 32, 48)
+    assert expected.shape == (256, 32, 48)
     assert len(np.unique(expected)) == 64
     for result in on_every_path(network, z):
         assert np.array_equal(result, expected)

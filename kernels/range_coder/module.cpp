@@ -290,7 +290,8 @@ public:
             if (other->shape(0) != context.other() || other->shape(1) != height || other->shape(2) != width)
                 throw nb::value_error("other must be [channels, height, width] as the context and start have them");
         }
-        const size_t n = context.latent() * height * width;
+        latent_ = context.latent();
+        const size_t n = latent_ * height * width;
         std::unique_ptr<int32_t[]> plane(new int32_t[n]());
         plane_ = plane.get();
         symbols = new_array(std::move(plane), {context.latent(), height, width});
@@ -298,8 +299,8 @@ public:
         state_ = std::make_unique<rdc::ScaleState>(context, first, height, width, more);
     }
 
-    nb::object indexes() const {
-        check_pass();
+    nb::object indexes() {
+        const Use use(*this);
         std::unique_ptr<uint8_t[]> out(new uint8_t[state_->size()]);
         {
             nb::gil_scoped_release unlocked;
@@ -308,10 +309,11 @@ public:
         return new_array(std::move(out), {state_->size()});
     }
 
-    nb::object gather(const Array& plane) const {
-        check_pass();
+    nb::object gather(const Array& plane) {
+        const Use use(*this);
         const auto* all = require<int32_t>(plane, "plane", "int32", 3);
-        if (plane.size() != state_->size() * rdc::kPasses) throw nb::value_error("plane must be [latent, height, width]");
+        if (plane.shape(0) != latent_ || plane.shape(1) != state_->height() || plane.shape(2) != state_->width())
+            throw nb::value_error("plane must be [latent, height, width]");
         std::unique_ptr<int32_t[]> out(new int32_t[state_->size()]);
         {
             nb::gil_scoped_release unlocked;
@@ -321,7 +323,7 @@ public:
     }
 
     void add(const Array& received) {
-        check_pass();
+        const Use use(*this);
         const auto* values = require<int32_t>(received, "symbols", "int32", 1);
         if (received.size() != state_->size()) throw nb::value_error("symbols must be those of the next pass");
         nb::gil_scoped_release unlocked;
@@ -331,10 +333,24 @@ public:
     nb::object symbols;
 
 private:
-    void check_pass() const {
-        if (state_->pass() == rdc::kPasses) throw nb::value_error("all passes are there already");
-    }
+    // One thread at a time, and only while there is a pass left.
+    class Use {
+    public:
+        explicit Use(ScaleState& state) : state_(state) {
+            if (state.used_) throw nb::value_error("this state is in use");
+            if (state.state_->pass() >= rdc::kPasses) throw nb::value_error("all passes are there already");
+            state.used_ = true;
+        }
+        ~Use() { state_.used_ = false; }
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
 
+    private:
+        ScaleState& state_;
+    };
+
+    bool used_ = false;
+    size_t latent_;
     int32_t* plane_;
     std::unique_ptr<rdc::ScaleState> state_;
 };

@@ -165,6 +165,7 @@ ScaleState::ScaleState(const ScaleContext& context, const uint8_t* start, size_t
 }
 
 void ScaleState::indexes(uint8_t* out) const {
+    if (size() == 0) return;
     const ScaleContext& c = context_;
     const auto pass = static_cast<size_t>(pass_);
     const size_t outputs = c.latent_ / kPasses, padded = c.blocks_ * kBlock;

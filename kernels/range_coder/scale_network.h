@@ -1,4 +1,5 @@
-// The integer network that turns hyper-latent symbols into the scale index of every latent.
+// The first half of the integer network that says which table every latent has: hyper-latent symbols -> a first
+// guess of each index, and features for the second half (scale_context.h).
 // Normative: which CDF table a symbol was coded with follows from this arithmetic alone, so it must
 // give the same integers on every machine. There is no floating point and no overflow in it.
 //
