@@ -14,7 +14,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from model import RateDistortionCognition, checkpoint
+from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.config import QUADTREE_PASSES
 from training.loop import (
     Trainer,
@@ -27,6 +27,7 @@ from training.loop import (
     levels_for,
 )
 from training.losses import mse, pixels_of, psnr
+from training.validation import base_level
 
 
 def build(primary: str, settings: list[str], lambdas: list[float] | None) -> RateDistortionCognition:
@@ -46,11 +47,11 @@ def build(primary: str, settings: list[str], lambdas: list[float] | None) -> Rat
     return model
 
 
-def primary_levels(level: Tensor, levels: int) -> Tensor:
-    """Gain positions of the base under an auxiliary level: near 0.6 of it (where quality maps lie) or anywhere."""
-    near = 0.6 * level + 0.7 * torch.randn_like(level)
-    anywhere = torch.rand_like(level) * (levels - 1)
-    return torch.where(torch.rand_like(level) < 0.7, near, anywhere).clamp(0, levels - 1)
+def primary_levels(level: Tensor, config: ModelConfig) -> Tensor:
+    """Gain positions of the base under an auxiliary level: where quality maps lie (`base_level`), or anywhere."""
+    near = base_level(level, config) + 0.8 * torch.randn_like(level)
+    anywhere = torch.rand_like(level) * (config.levels - 1)
+    return torch.where(torch.rand_like(level) < 0.7, near, anywhere).clamp(0, config.levels - 1)
 
 
 def received_slices(batch: int, slices: int, device: torch.device) -> Tensor:
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
         weight = lambdas_at(level, config.auxiliary_lambda, config.levels)
         model.primary.eval()
         with torch.no_grad():
-            base = model.primary(folded, primary_levels(level, config.levels))
+            base = model.primary(folded, primary_levels(level, config))
         received = received_slices(folded.shape[0], slices, folded.device)
         out = auxiliary(folded, level, base, received)
         bpp = out.bits.sum(1) / pixels_of(folded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 import rdc_native
 from export.tables import tables_of
-from model import BranchOutput, RateDistortionCognition
+from model import BranchOutput, ModelConfig, RateDistortionCognition
 from model.config import HYPER_LIMIT, SYMBOL_LIMIT
 from model.transforms import fold
 
@@ -39,13 +40,24 @@ def _real_bits(out: BranchOutput, hyper: rdc_native.Tables, latent: rdc_native.T
     return 8 * len(rdc_native.encode_parts(parts))
 
 
+def base_level(level: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    """Gain position of the base under an auxiliary level: that of a seventh of its multiplier, which splits the
+    bytes about evenly. In a single-branch model, the level itself."""
+    if config.auxiliary is None:
+        return level
+    last = config.levels - 1
+    (low1, high1), (low2, high2) = config.primary_lambda, config.auxiliary_lambda
+    multiplier = low2 * (high2 / low2) ** (level / last) / 7
+    return (last * torch.log(multiplier / low1) / math.log(high1 / low1)).clamp(0, last)
+
+
 @torch.no_grad()
 def validate(
     model: RateDistortionCognition, photos: list[np.ndarray], device: torch.device
 ) -> list[dict[str, float]]:
     """One row per tested level: level, bpp (estimated and real) and PSNR of the base (x1) and of everything (x2).
 
-    In a two-branch model the base is coded at 0.6 of the level.
+    In a two-branch model the base is coded at its `base_level`.
     """
     model.eval()
     arrays = tables_of(model)
@@ -58,7 +70,7 @@ def validate(
             folded = _crop(photo, device)
             pixels = 64 * folded.shape[2] * folded.shape[3]
             position = torch.full((1,), float(level), device=device)
-            base = model.primary(folded, position * (0.6 if model.auxiliary is not None else 1.0))
+            base = model.primary(folded, base_level(position, model.config))
             figures = {
                 "base_bpp": float(base.bits.sum()) / pixels,
                 "base_real_bpp": _real_bits(base, *tables["primary"]) / pixels,
