@@ -1,8 +1,9 @@
 """Bundle -> PyTorch model, exactly: to check the runtime against PyTorch, or to train a shipped model further.
 
-The graphs carry most trained tensors under their own names; `training.safetensors` in the bundle has the rest
-(densities of hyper-latents and latents, gain tables, the integer networks' latent weights). The picture identity is
-recomputed, so a model that comes back is the one that was exported.
+The graphs carry most trained tensors under their own names, the tables those of the integer networks (as integers: what
+training had beyond them is settled at export); `training.safetensors` in the bundle has the rest (densities of
+hyper-latents and latents, gain tables). The picture identity is recomputed, so a model that comes back is the one
+that was exported.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -27,6 +29,11 @@ def parameter_name(initializer: str) -> str:
     return f"{branch}.{rest}"
 
 
+def is_in_tables(parameter: str) -> bool:
+    """Of an integer network: `tables.npz` has it."""
+    return ".scale_network." in parameter
+
+
 def load_model(bundle: str | Path) -> RateDistortionCognition:
     """The trained model of a bundle. Raises ValueError if it is not complete."""
     bundle = Path(bundle)
@@ -38,9 +45,16 @@ def load_model(bundle: str | Path) -> RateDistortionCognition:
         for tensor in onnx.load(str(bundle / graph["file"])).graph.initializer:
             if (name := parameter_name(tensor.name)) in wanted and name not in state:
                 state[name] = torch.from_numpy(numpy_helper.to_array(tensor).copy())
-    if missing := sorted(set(wanted) - set(state)):
+    if missing := sorted(k for k in wanted if k not in state and not is_in_tables(k)):
         raise ValueError(f"{bundle} lacks {len(missing)} tensors, the first is {missing[0]}")
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=False)
+    with np.load(bundle / "tables.npz") as tables:
+        for prefix, branch in (("primary", model.primary), ("auxiliary", model.auxiliary)):
+            if branch is None:
+                continue
+            for name, layer in branch.scale_network.parts().items():
+                weight, bias = (torch.from_numpy(tables[f"{prefix}_{name}_{k}"]) for k in ("weight", "bias"))
+                layer.set_integers(weight, bias)
     if picture_identity(model).hex() != manifest["picture_id"]:
         raise ValueError(f"{bundle}: tensors are not those that picture_id names")
     return model.eval()

@@ -7,6 +7,7 @@ in ONNX Runtime against PyTorch and refuses to keep a bundle that differs beyond
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import sys
@@ -24,7 +25,7 @@ from safetensors.torch import save as safetensors_bytes
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from export.from_bundle import LEFT_OVER, load_model, parameter_name
+from export.from_bundle import LEFT_OVER, is_in_tables, load_model, parameter_name
 from export.graphs import GRAPHS
 from export.identity import picture_identity
 from export.onnx_files import WeightsFile, export_graph, write_graph
@@ -126,7 +127,10 @@ def export_bundle(
     """
     if not _replaceable(folder):
         raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
-    model = model.eval().cpu()
+    model = copy.deepcopy(model).eval().cpu()
+    for branch in (model.primary, model.auxiliary):
+        if branch is not None:
+            branch.scale_network.settle()  # the tables hold it completely then
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         made = Path(temporary) / "bundle"
@@ -146,7 +150,11 @@ def export_bundle(
             graphs[graph] = {"file": f"{graph}.onnx"} | _borders(exported.graph, shapes)
             write_graph(exported, made / f"{graph}.onnx", weights)
         weights.close()
-        left_over = {k: v.contiguous() for k, v in model.state_dict().items() if k not in carried}
+        left_over = {
+            k: v.contiguous()
+            for k, v in model.state_dict().items()
+            if k not in carried and not is_in_tables(k)
+        }
         (made / LEFT_OVER).write_bytes(safetensors_bytes(left_over))
         arrays, parsing = tables_of(model), parsing_config(model)
         np.savez_compressed(made / "tables.npz", **arrays)

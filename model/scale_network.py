@@ -58,6 +58,13 @@ class IntegerConv(nn.Module):
         bias = round_ste(clamp_returning(self.bias * (self.bias_unit * one), -BIAS_LIMIT, BIAS_LIMIT))
         return weight, bias
 
+    @torch.no_grad()
+    def set_integers(self, weight: Tensor, bias: Tensor) -> None:
+        """Parameters that round to these integers (of any type, as many as there are parameters)."""
+        one = float(1 << self.shift)
+        self.weight.copy_(weight.reshape(self.weight.shape).float() / (self.unit * one))
+        self.bias.copy_(bias.reshape(self.bias.shape).float() / (self.bias_unit * one))
+
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.integers()
         # Exact in any summation order; the rounding only guards against Winograd-style algorithms.
@@ -150,6 +157,16 @@ class ScaleNetwork(nn.Module):
         change = floor_ste(acc * 2.0**-self.heads.shift + 0.5)
         now = torch.stack([passes == q for q in range(QUADTREE_PASSES)], 1)
         return clamp_returning(guess + (change * now).sum(1), 0, self.heads.clip)
+
+    def parts(self) -> dict[str, IntegerConv]:
+        """All layers by the name that the tables of a bundle have for them."""
+        first = {f"scale{k}": layer for k, layer in enumerate(self.layers)}
+        return first | {"neighbours": self.neighbours, "heads": self.heads}  # type: ignore[return-value]
+
+    def settle(self) -> None:
+        """Make every parameter exactly what its integer stands for; the network computes the same."""
+        for layer in self.parts().values():
+            layer.set_integers(*layer.integers())
 
     def export(self) -> list[IntegerLayer]:
         """The first half."""
