@@ -3,6 +3,7 @@ and real photos that come with scikit-image."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import settings
 from skimage import data
 
+import rdc_native
 from runtime import Codec
 from runtime.bundle import DEFAULT
 
@@ -20,6 +22,19 @@ DATA = Path(__file__).parent / "data"
 TINY = DATA / "tiny"
 TINY_CHECKPOINT = DATA / "tiny.safetensors"
 SHIPPED = DEFAULT
+
+
+def on_every_path(compute: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
+    """What the native module computes by each code path that this machine has."""
+    try:
+        for path in ("scalar", "avx2", "avx512"):
+            try:
+                rdc_native.set_simd(path)  # type: ignore[arg-type]
+            except ValueError:
+                continue
+            yield compute()
+    finally:
+        rdc_native.set_simd("auto")
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import on_every_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import rdc_native
 from rdc_native import ScaleContext, ScaleState
 from tests.reference_coder import context_indexes, pass_of
 
@@ -48,18 +48,6 @@ def run(context, start, symbols, other, order=ORDER):
         state.add(part)
         assert np.array_equal(state.symbols, np.where(passes <= index, symbols, 0))
     return indexes
-
-
-def on_every_path(compute):
-    try:
-        for path in ("scalar", "avx2", "avx512"):
-            try:
-                rdc_native.set_simd(path)
-            except ValueError:
-                continue
-            yield compute()
-    finally:
-        rdc_native.set_simd("auto")
 
 
 @given(

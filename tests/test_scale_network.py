@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+from conftest import on_every_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import rdc_native
 from rdc_native import ScaleNetwork
 from tests.reference_coder import scale_indexes
 
@@ -22,19 +24,6 @@ def random_layer(rng, outputs, inputs, kernel, clip_max):
 
 def random_input(rng, channels, height, width):
     return rng.integers(-127, 128, (channels, height, width)).astype(np.int32)
-
-
-def on_every_path(network, z):
-    """The network's output by each code path that this machine has."""
-    try:
-        for path in ("scalar", "avx2", "avx512"):
-            try:
-                rdc_native.set_simd(path)
-            except ValueError:
-                continue
-            yield network(z)
-    finally:
-        rdc_native.set_simd("auto")
 
 
 @given(
@@ -56,7 +45,7 @@ def test_equals_the_reference(seed, channels, kernels, height, width, shuffle):
     ]
     z = random_input(rng, first, height, width)
     network, expected = ScaleNetwork(layers, shuffle), scale_indexes(z, layers, shuffle)
-    for result in on_every_path(network, z):
+    for result in on_every_path(lambda: network(z)):
         assert result.dtype == np.uint8
         assert np.array_equal(result, expected)
 
@@ -73,7 +62,7 @@ def test_the_shipped_shape():
     expected = scale_indexes(z, layers, 4)
     assert expected.shape == (256, 32, 48)
     assert len(np.unique(expected)) == 64
-    for result in on_every_path(network, z):
+    for result in on_every_path(lambda: network(z)):
         assert np.array_equal(result, expected)
     for dtype in (np.int32, np.int16, np.int8):
         assert np.array_equal(network(z.astype(dtype)), expected)
@@ -94,7 +83,7 @@ def test_sums_at_the_edge_of_32_bits():
             continue
         network = ScaleNetwork(layers, 1)
         for z in (np.full((64, 3, 3), 127, np.int32), np.full((64, 3, 3), -127, np.int32)):
-            for result in on_every_path(network, z):
+            for result in on_every_path(partial(network, z)):
                 assert np.array_equal(result, scale_indexes(z, layers, 1))
 
 
