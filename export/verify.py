@@ -13,6 +13,7 @@ from model.transforms import fold, unfold
 
 # Symbols may differ where a latent falls on a rounding boundary; pictures then differ smoothly.
 SYMBOL_TOLERANCE = 1e-3  # share of encoder symbols that may differ
+FEW_SYMBOLS = 4  # that many always may: one on a boundary moves what is predicted from it, and 1/512 is 0.2 %
 PIXEL_TOLERANCE = 1e-4  # share of samples that may differ by one grey level, none by more
 
 
@@ -54,9 +55,9 @@ def torch_pictures(
 
 
 def _compare_symbols(name: str, ours: np.ndarray, expected: torch.Tensor) -> None:
-    wrong = float((ours != expected.numpy().astype(np.int32)).mean())
-    if wrong > SYMBOL_TOLERANCE:
-        raise ExportError(f"{name}: {wrong:.2%} of symbols differ from PyTorch")
+    wrong = int((ours != expected.numpy().astype(np.int32)).sum())
+    if wrong > max(SYMBOL_TOLERANCE * ours.size, FEW_SYMBOLS):
+        raise ExportError(f"{name}: {wrong} of {ours.size} symbols differ from PyTorch")
 
 
 def compare_pictures(name: str, ours: np.ndarray, expected: np.ndarray) -> None:
