@@ -9,10 +9,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torchvision.models import resnet50
 
-from model import checkpoint
+from model import ModelConfig, RateDistortionCognition, checkpoint
 from training import stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
 from training.cognition import CognitionLoss
+from training.loop import branch_config
 from training.losses import outside_range
 
 SMALL = [
@@ -90,6 +91,23 @@ def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
     codec = Codec(tmp_path / "bundle")
     picture = np.zeros((70, 50, 3), np.uint8)
     assert codec.decode(codec.encode(picture)).shape == picture.shape
+
+
+def test_auxiliary_transforms_start_from_the_primary_or_from_another_checkpoint(tmp_path) -> None:
+    config = ModelConfig(primary=branch_config(SMALL), auxiliary=None, levels=3)
+    paths, models = [], []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        models.append(RateDistortionCognition(config))
+        paths.append(tmp_path / f"{seed}.safetensors")
+        checkpoint.save(paths[-1], models[-1], {})
+    for transforms, source in ((None, models[0]), (str(paths[1]), models[1])):
+        model = stage2.build(str(paths[0]), SMALL, None, transforms)
+        assert model.auxiliary is not None
+        assert torch.equal(model.auxiliary.synthesis.head.weight, source.primary.synthesis.head.weight)
+        assert all(
+            torch.equal(v, models[0].primary.state_dict()[k]) for k, v in model.primary.state_dict().items()
+        )
 
 
 def test_stage_one_trains_for_cognition(folder, tmp_path, capsys) -> None:

@@ -67,7 +67,8 @@ class Backbone(nn.Module, ABC):
     """Frozen network; `forward` takes images in [0, 1], [N, 3, H, W], and returns its features.
 
     The last feature is the pooled one, [N, C]; the others are maps, from fine to coarse. Images are
-    resized to `side` and normalised as pixel * scale + shift (a value for each colour).
+    resized to `side` (antialiased, as classifiers' inputs are) and normalised as pixel * scale + shift (a
+    value for each colour).
     """
 
     scale: Tensor
@@ -88,7 +89,7 @@ class Backbone(nn.Module, ABC):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         with torch.autocast(image.device.type, enabled=False):
-            image = F.interpolate(image.float(), (self.side, self.side), mode="bilinear", align_corners=False)
+            image = F.interpolate(image.float(), (self.side, self.side), mode="bilinear", antialias=True)
             # Channels-last fp32: about four times as fast on a CPU as the default layout, gradients included.
             image = (image * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
             *maps, pooled = self.features(image)

@@ -1,6 +1,6 @@
 """Stage I: the primary branch. `python -m training.stage1 --data DIR --out runs/stage1`.
 
-Loss: bpp + lambda * 255^2 * (w_mse * MSE + local MSE) + sqrt(lambda / lambda_high) * w_cog * cognition.
+Loss: bpp + lambda * 255^2 * (w_mse * MSE + w_local * local MSE) + lambda / lambda_high * w_cog * cognition.
 With `--loss mse` the cognition term is absent and this trains a distortion-only codec.
 """
 
@@ -46,9 +46,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--backbone", help="for the cognition loss: ONNX classifier (inputs -1..1) or MoCo v2 file"
     )
-    parser.add_argument("--cognition", type=float, default=1.0, help="weight of the cognition loss, in bpp")
+    parser.add_argument(
+        "--cognition",
+        type=float,
+        default=4.0,
+        help="weight of the cognition loss at the highest level, in bpp",
+    )
     parser.add_argument("--cognition-crops", type=int, default=4, help="images of a batch that it looks at")
     parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
+    parser.add_argument("--local-mse", type=float, default=1.0, help="weight of the MSE outside [0, 1]")
     args = parser.parse_args(argv)
     if (args.loss == "cognition") != bool(args.backbone):
         parser.error("--loss cognition and --backbone belong together")
@@ -73,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         out = model.primary(folded, level)
         bpp = out.bits.sum(1) / pixels_of(folded)
         error, outside = mse(out.image, folded), outside_range(out.image)
-        loss = bpp + weight * 255**2 * (args.mse_weight * error + outside)
+        loss = bpp + weight * 255**2 * (args.mse_weight * error + args.local_mse * outside)
         figures = {
             "bpp": float(bpp.detach().mean()),
             "bpp_z": float(out.bits[:, 0].detach().mean()) / pixels_of(folded),
@@ -83,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         if cognition is not None:
             seen = args.cognition_crops
             contrastive, distance = cognition(unfold(out.image[:seen]), unfold(folded[:seen]))
-            share = (weight[:seen] / config.primary_lambda[1]).sqrt()
+            share = weight[:seen] / config.primary_lambda[1]
             term = args.cognition * share * (contrastive + distance)
             # Over the images it saw, so that its weight does not depend on how many.
             images = len(loss)

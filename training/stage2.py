@@ -30,8 +30,11 @@ from training.losses import mse, pixels_of, psnr
 from training.validation import base_level
 
 
-def build(primary: str, settings: list[str], lambdas: list[float] | None) -> RateDistortionCognition:
-    """A two-branch model: the checkpoint's primary branch, an auxiliary one that starts from its transforms."""
+def build(
+    primary: str, settings: list[str], lambdas: list[float] | None, transforms: str | None = None
+) -> RateDistortionCognition:
+    """A two-branch model: the checkpoint's primary branch, an auxiliary one that starts from its transforms, or
+    from those of another checkpoint."""
     trained = checkpoint.load(primary)
     start = dataclasses.asdict(trained.config.primary) | {"slices": QUADTREE_PASSES}
     config = dataclasses.replace(trained.config, auxiliary=branch_config(settings, **start))
@@ -41,7 +44,7 @@ def build(primary: str, settings: list[str], lambdas: list[float] | None) -> Rat
     model.primary.load_state_dict(trained.primary.state_dict())
     assert model.auxiliary is not None
     try:
-        model.auxiliary.start_from(model.primary)
+        model.auxiliary.start_from(checkpoint.load(transforms).primary if transforms else model.primary)
     except ValueError as error:
         raise SystemExit(f"--branch: the transforms must be those of the primary branch ({error})") from None
     return model
@@ -65,11 +68,16 @@ def main(argv: list[str] | None = None) -> None:
     add_options(parser)
     parser.add_argument("--primary", required=True, help="checkpoint of stage I")
     branch_option(parser)
+    parser.add_argument(
+        "--transforms",
+        help="checkpoint whose primary branch the transforms start from (default: --primary); it and\n"
+        "--primary must descend from one run, for latents are subtracted",
+    )
     parser.add_argument("--transform-rate", type=float, default=0.3, help="their share of --lr")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
-    model = build(args.primary, args.branch, args.lambdas)
+    model = build(args.primary, args.branch, args.lambdas, args.transforms)
     model.primary.requires_grad_(False)
     config = model.config
     auxiliary = model.auxiliary
