@@ -8,10 +8,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import SHIPPED, TINY, TINY_CHECKPOINT
+from conftest import SHIPPED, TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 
-from benchmarks import cost, outside, scalability, spectra
+from benchmarks import agreement, cost, outside, scalability, spectra
 from benchmarks.common import load_torch_model
 from model import BranchConfig, ModelConfig, RateDistortionCognition
 
@@ -78,3 +78,21 @@ def test_spectra_of_a_wave_are_two_points(folder) -> None:
     assert {tuple(p) for p in np.argwhere(found > 0.95 * found.max())} >= {(64, 48), (64, 80)}
     spectra.main([str(folder / "0.png"), "-o", str(folder / "figure.png"), "--model", str(TINY)])
     assert Image.open(folder / "figure.png").width > 1000
+
+
+def test_agreement_of_a_classifier_with_itself_and_over_levels(folder, tmp_path, capsys) -> None:
+    classifier(tmp_path / "net.onnx")
+    opinion = agreement.opinions(tmp_path / "net.onnx")
+    crops = agreement.centre_crops(str(folder), 128, 2)
+    assert [crop.shape for crop in crops] == 2 * [(128, 128, 3)]
+    assert np.exp(opinion(crops[0])).sum() == pytest.approx(1)
+    agreement.main(
+        [str(TINY), str(TINY), "--data", str(folder), "--net", str(tmp_path / "net.onnx"), "--crop", "128"]
+    )
+    levels, against = capsys.readouterr().out.split("\n\n")
+    rows = [[cell.strip() for cell in line.split("|")[3:-1]] for line in levels.splitlines()[2:]]
+    bpp, divergence, _, db = np.array(rows, float).T
+    count = len(bpp) // 2
+    assert np.array_equal(bpp[:count], bpp[count:]) and (divergence >= 0).all()
+    assert bpp[0] < bpp[count - 1] and db[0] < db[count - 1]
+    assert against.count("0.000") >= 2

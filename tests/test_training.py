@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from conftest import classifier
 from PIL import Image
 from torchvision.models import resnet50
 
@@ -129,34 +129,6 @@ def test_outside_range_is_zero_wherever_a_picture_can_be_shown() -> None:
     assert loss.item() == pytest.approx((0.25 + 1.0) / 5)
     (gradient,) = torch.autograd.grad(loss.sum(), image)
     assert (gradient[0, 0, 0] != 0).tolist() == [False, False, False, True, True]
-
-
-def classifier(path) -> None:
-    """A small ONNX classifier whose weights sit behind DequantizeLinear, as 8-bit checkpoints have them."""
-    rng = np.random.default_rng(0)
-    weights = rng.integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
-    scales = rng.uniform(0.001, 0.002, 8).astype(np.float32)
-    constants = {
-        "w8": weights, "scale": scales, "zero": np.zeros(8, np.int8), "b": np.zeros(8, np.float32),
-        "wf": rng.normal(0, 0.1, (10, 8, 1, 1)).astype(np.float32), "bf": np.zeros(10, np.float32),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("DequantizeLinear", ["w8", "scale", "zero"], ["w"], axis=0),
-        helper.make_node("Conv", ["image", "w", "b"], ["c"], pads=[1, 1, 1, 1], strides=[8, 8]),
-        helper.make_node("Relu", ["c"], ["r"]),
-        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
-        helper.make_node("Conv", ["p", "wf", "bf"], ["s"]),
-        helper.make_node("Flatten", ["s"], ["logits"]),
-    ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes, "classifier",
-        [value("image", TensorProto.FLOAT, ["N", 3, 64, 64])], [value("logits", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(v, k) for k, v in constants.items()],
-    )  # fmt: skip
-    import onnx
-
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
 
 
 def test_moco_checkpoints_are_read_with_gradients_to_the_image(tmp_path) -> None:

@@ -87,9 +87,11 @@ class Backbone(nn.Module, ABC):
     def features(self, image: Tensor) -> list[Tensor]:
         """Of a normalised image [N, 3, side, side]: maps from fine to coarse, then the pooled feature."""
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor, side: int | None = None) -> list[Tensor]:
+        """side: to resize to, in place of the network's own; needs a network that takes any size."""
+        size = (side or self.side,) * 2
         with torch.autocast(image.device.type, enabled=False):
-            image = F.interpolate(image.float(), (self.side, self.side), mode="bilinear", antialias=True)
+            image = F.interpolate(image.float(), size, mode="bilinear", antialias=True)
             # Channels-last fp32: about four times as fast on a CPU as the default layout, gradients included.
             image = (image * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
             *maps, pooled = self.features(image)

@@ -6,20 +6,32 @@ never go stale and no momentum encoder is needed. A multi-layer feature distance
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class CognitionLoss(nn.Module):
-    """contrastive + feature distance, per image [N]."""
+    """Contrastive loss and feature distance, per image. The queue holds pooled features of earlier targets."""
 
     queue: Tensor
 
-    def __init__(self, backbone: nn.Module, queue: int = 2048, temperature: float = 0.1) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        queue: int = 512,
+        temperature: float = 0.1,
+        sides: Sequence[int] | None = None,
+    ) -> None:
+        """queue: fewer than there are photos, or other crops of the same photo would be negatives.
+
+        sides: the backbone sees each batch at one of these, so that pictures do not fit its grid (None: its own).
+        """
         super().__init__()
         self.backbone = backbone
-        self.size, self.temperature = queue, temperature
+        self.size, self.temperature, self.sides = queue, temperature, sides
         self.register_buffer("queue", torch.empty(0))
 
     def forward(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,17 +39,22 @@ class CognitionLoss(nn.Module):
 
         distance: mean over layers of |f(image) - f(target)|^2 / mean |f(target)|^2.
         """
+        side = self.sides[int(torch.randint(len(self.sides), ()))] if self.sides else None
         with torch.no_grad():
-            targets = self.backbone(target)
-        features = self.backbone(image)
+            targets = self.backbone(target, side)
+        features = self.backbone(image, side)
         distances = [
             (f - t).square().flatten(1).mean(1) / t.square().mean().clamp_min(1e-6)
             for f, t in zip(features, targets, strict=True)
         ]
-        query, key = F.normalize(features[-1], dim=1), F.normalize(targets[-1], dim=1)
-        positive = (query * key).sum(1, keepdim=True)
-        logits = torch.cat([positive, query @ self.queue.T], 1) if len(self.queue) else positive
+        known = torch.cat([targets[-1], self.queue]) if len(self.queue) else targets[-1]
+        # Pooled features are positive, so those of any two images point nearly the same way, and the loss of a
+        # perfect match would be far from zero: pictures would exaggerate what tells them apart. Hence the mean goes.
+        mean = known.mean(0)
+        query, keys = F.normalize(features[-1] - mean, dim=1), F.normalize(known - mean, dim=1)
+        positive = (query * keys[: len(query)]).sum(1, keepdim=True)
+        logits = torch.cat([positive, query @ keys[len(query) :].T], 1)
         labels = torch.zeros(len(query), dtype=torch.long, device=query.device)
         contrastive = F.cross_entropy(logits / self.temperature, labels, reduction="none")
-        self.queue = torch.cat([key, self.queue])[: self.size] if len(self.queue) else key
+        self.queue = known[: self.size]
         return contrastive, torch.stack(distances).mean(0)

@@ -1,6 +1,7 @@
 """Stage I: the primary branch. `python -m training.stage1 --data DIR --out runs/stage1`.
 
-Loss: bpp + lambda * 255^2 * (w_mse * MSE + w_local * local MSE) + lambda / lambda_high * w_cog * cognition.
+Loss: bpp + lambda * 255^2 * (w_mse * MSE + w_local * local MSE)
+    + (lambda / lambda_high)^power * w_cog * cognition.
 With `--loss mse` the cognition term is absent and this trains a distortion-only codec.
 """
 
@@ -52,6 +53,18 @@ def main(argv: list[str] | None = None) -> None:
         default=4.0,
         help="weight of the cognition loss at the highest level, in bpp",
     )
+    parser.add_argument(
+        "--cognition-power",
+        type=float,
+        default=0.75,
+        help="that weight falls with this power of lambda towards the lowest level",
+    )
+    parser.add_argument(
+        "--cognition-sides",
+        type=int,
+        nargs="*",
+        help="sizes that the backbone sees crops at (default: its own)",
+    )
     parser.add_argument("--cognition-crops", type=int, default=4, help="images of a batch that it looks at")
     parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
     parser.add_argument("--local-mse", type=float, default=1.0, help="weight of the MSE outside [0, 1]")
@@ -71,7 +84,9 @@ def main(argv: list[str] | None = None) -> None:
     if not args.init and trainer.progress.steps == 0:
         print("starting from the principal components of training crops", file=sys.stderr)
         start_transforms(model.primary, trainer.first_crops(COMPONENT_CROPS))
-    cognition = CognitionLoss(load_backbone(args.backbone)).to(trainer.device) if args.backbone else None
+    cognition = None
+    if args.backbone:
+        cognition = CognitionLoss(load_backbone(args.backbone), sides=args.cognition_sides).to(trainer.device)
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
@@ -89,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         if cognition is not None:
             seen = args.cognition_crops
             contrastive, distance = cognition(unfold(out.image[:seen]), unfold(folded[:seen]))
-            share = weight[:seen] / config.primary_lambda[1]
+            share = (weight[:seen] / config.primary_lambda[1]) ** args.cognition_power
             term = args.cognition * share * (contrastive + distance)
             # Over the images it saw, so that its weight does not depend on how many.
             images = len(loss)
