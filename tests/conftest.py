@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from skimage import data
 
 import rdc_native
+from export.operators import DOMAIN, FUNCTIONS, OPSET
 from runtime import Codec
 from runtime.bundle import DEFAULT
 
@@ -63,6 +65,27 @@ def classifier(path: Path) -> None:
         [numpy_helper.from_array(v, k) for k, v in constants.items()],
     )  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+
+
+def run_operator(
+    name: str, inputs: dict[str, np.ndarray], outputs: list[str], **attributes: int
+) -> list[np.ndarray]:
+    """One `rdc` node in ONNX Runtime, which inlines the function body."""
+    node = helper.make_node(name, list(inputs), outputs, domain=DOMAIN, plugin_namespace=DOMAIN, **attributes)
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [
+            helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None)
+            for k, v in inputs.items()
+        ],
+        [helper.make_empty_tensor_value_info(o) for o in outputs],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[FUNCTIONS[name]], ir_version=10)
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, inputs
+    )
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,13 @@ import json
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
-from conftest import SHIPPED, TINY, TINY_CHECKPOINT
+from conftest import SHIPPED, TINY, TINY_CHECKPOINT, run_operator
 from onnx import TensorProto, helper
 
 from export.from_bundle import load_model
-from export.operators import DOMAIN, FUNCTIONS, OPSET
+from export.operators import DOMAIN, FUNCTIONS
 from export.to_onnx import DEFAULT_MAP, export_bundle
 from export.to_onnx import main as to_onnx
 from export.verify import ExportError, compare_pictures, verify
@@ -26,29 +25,10 @@ from runtime.errors import CodecError
 FLOAT, INT8, INT32 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32
 
 
-def run(name: str, inputs: dict[str, np.ndarray], outputs: list[str], **attributes: int) -> list[np.ndarray]:
-    """One `rdc` node in ONNX Runtime, which inlines the function body."""
-    node = helper.make_node(name, list(inputs), outputs, domain=DOMAIN, plugin_namespace=DOMAIN, **attributes)
-    graph = helper.make_graph(
-        [node],
-        "one",
-        [
-            helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), None)
-            for k, v in inputs.items()
-        ],
-        [helper.make_empty_tensor_value_info(o) for o in outputs],
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=[FUNCTIONS[name]], ir_version=10)
-    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(
-        None, inputs
-    )
-
-
 def test_image_to_tensor_is_fold_of_the_scaled_picture() -> None:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (2, 16, 24, 3)).astype(np.uint8)
-    (found,) = run("ImageToTensor", {"pixels": (picture ^ 0x80).view(np.int8)}, ["y"], to=FLOAT)
+    (found,) = run_operator("ImageToTensor", {"pixels": (picture ^ 0x80).view(np.int8)}, ["y"], to=FLOAT)
     expected = fold(torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255)
     np.testing.assert_array_equal(found, expected.numpy())
 
@@ -59,12 +39,12 @@ def test_bodies_serve_fp16_graphs(dtype: type) -> None:
     rng = np.random.default_rng(3)
     picture = rng.integers(0, 256, (1, 16, 16, 3)).astype(np.uint8)
     to = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    (folded,) = run("ImageToTensor", {"pixels": (picture ^ 0x80).view(np.int8)}, ["y"], to=to)
+    (folded,) = run_operator("ImageToTensor", {"pixels": (picture ^ 0x80).view(np.int8)}, ["y"], to=to)
     expected = fold(torch.from_numpy(picture).permute(0, 3, 1, 2).float() / 255).numpy()
     assert folded.dtype == dtype
     np.testing.assert_array_equal(folded, expected.astype(dtype))
     nothing, beta = np.zeros_like(folded), np.zeros(1, np.float32)
-    (pixels,) = run("BlendToImage", {"x1": folded, "r": nothing, "beta": beta}, ["p"])
+    (pixels,) = run_operator("BlendToImage", {"x1": folded, "r": nothing, "beta": beta}, ["p"])
     np.testing.assert_array_equal(pixels.view(np.uint8) ^ 0x80, picture)  # 11 bits hold 256 levels
 
 
@@ -77,7 +57,7 @@ def test_gain_quantize_and_dequantize_are_two_ends_of_one_loop(index: int, dtype
     gains = rng.uniform(0.1, 5, (3, 8)).astype(np.float32)
     level = np.array([0.25, 2.0], np.float32)
     inputs = {"y": y, "mean": mean, "gains": gains, "level": level, "acc": acc}
-    symbols, decoded = run("GainQuantize", inputs, ["s", "d"], **{"pass": index})
+    symbols, decoded = run_operator("GainQuantize", inputs, ["s", "d"], **{"pass": index})
     gain = interpolate(torch.from_numpy(gains), torch.from_numpy(level)).numpy()
     mask = (pass_of(torch.zeros(1, 8, 4, 6)).numpy() == index) if index >= 0 else np.ones((1, 8, 4, 6), bool)
     expected = np.round(y.astype(np.float32) * gain - mean.astype(np.float32)) * mask
@@ -85,7 +65,9 @@ def test_gain_quantize_and_dequantize_are_two_ends_of_one_loop(index: int, dtype
     np.testing.assert_allclose(
         decoded, acc + mask * (symbols + mean.astype(np.float32)), rtol=1e-6, atol=1e-6
     )
-    (again,) = run("GainDequantize", {"symbols": symbols, "mean": mean, "acc": acc}, ["d"], **{"pass": index})
+    (again,) = run_operator(
+        "GainDequantize", {"symbols": symbols, "mean": mean, "acc": acc}, ["d"], **{"pass": index}
+    )
     np.testing.assert_array_equal(again, decoded)
 
 
@@ -100,7 +82,7 @@ def test_gain_quantize_clamps_and_gives_nan_a_meaning() -> None:
         "level": np.zeros(1, np.float32),
         "acc": np.zeros_like(y),
     }
-    symbols, decoded = run("GainQuantize", inputs, ["s", "d"], **{"pass": -1})
+    symbols, decoded = run_operator("GainQuantize", inputs, ["s", "d"], **{"pass": -1})
     assert symbols[0, :, 0, 0].tolist() == [2047, -2047, 0, 2047]
     assert symbols[0, :2, 0, 1].tolist() == [2, 4]
     assert np.isfinite(decoded).all()
@@ -111,7 +93,7 @@ def test_blend_to_image_clips_rounds_and_interleaves() -> None:
     x1, r = (rng.normal(m, 0.4, (2, 192, 2, 3)).astype(np.float32) for m in (0.5, 0))
     x1[0, :3, 0, 0] = [np.nan, np.inf, -np.inf]
     beta = np.array([0.25, 1.0], np.float32)
-    (pixels,) = run("BlendToImage", {"x1": x1, "r": r, "beta": beta}, ["p"])
+    (pixels,) = run_operator("BlendToImage", {"x1": x1, "r": r, "beta": beta}, ["p"])
     assert pixels.dtype == np.int8 and pixels.shape == (2, 16, 24, 3)
     blend = np.nan_to_num(x1 + (1 - beta[:, None, None, None]) * r, nan=0.0, posinf=1.0, neginf=0.0)
     expected = unfold(torch.from_numpy((blend.clip(0, 1) * np.float32(255)).round()))

@@ -1,0 +1,202 @@
+// GainQuantize and GainDequantize: the latent of one quadtree pass (or of all) to symbols and back.
+//
+// A thread has the latents of 16 bytes, neighbours in memory, of one image. In both layouts most threads of a single
+// pass find none of theirs in it, and read neither y (symbols) nor the mean then.
+#include <cuda_runtime_api.h>
+
+#include "dispatch.cuh"
+#include "elements.h"
+#include "kernels.h"
+#include "memory.cuh"
+
+namespace rdc {
+namespace {
+
+// Where an element of one image lies; `next` moves on to its neighbour in memory.
+template <Layout layout>
+struct Place {
+  int channel, row, column;
+
+  __device__ Place(int index, const Shape& s) {
+    if (layout == Layout::kPlanar) {
+      column = index % s.w;
+      row = index / s.w % s.h;
+      channel = index / s.w / s.h;
+    } else {
+      channel = index % s.c;
+      column = index / s.c % s.w;
+      row = index / s.c / s.w;
+    }
+  }
+
+  __device__ void next(const Shape& s) {
+    if (layout == Layout::kPlanar) {
+      if (++column == s.w) column = 0, ++row;
+      if (row == s.h) row = 0, ++channel;
+    } else {
+      if (++channel == s.c) channel = 0, ++column;
+      if (column == s.w) column = 0, ++row;
+    }
+  }
+};
+
+// Bit k: whether the k-th of N elements from `index` on is coded in this pass.
+template <Layout layout, int N>
+__device__ unsigned active_of(int index, int pass, const Shape& s, Place<layout> place) {
+  if (pass < 0) return (1u << N) - 1;
+  unsigned active = 0;
+  for (int k = 0; k < N; ++k, place.next(s))
+    active |= static_cast<unsigned>(is_active(pass, place.channel, place.row, place.column, s.c)) << k;
+  return active;
+}
+
+// gain[c] of this block's image, for all channels. NHWC: a thread's neighbours have different ones.
+__device__ void interpolate_gains(float* gain, const float* gains, float level, int levels, int channels) {
+  const Position at = position_of(level, levels);
+  for (int c = threadIdx.x; c < channels; c += blockDim.x)
+    gain[c] = gain_between(gains[at.low * channels + c], gains[(at.low + 1) * channels + c], at.t);
+}
+
+template <typename T, Layout layout, int N>
+__device__ void quantize_some(const T* y, const T* mean, const float* gain, const T* acc, int32_t* symbols, T* decoded,
+                              int index, int pass, const Shape& s) {
+  Place<layout> place(index, s);
+  const unsigned active = active_of<layout, N>(index, pass, s, place);
+  Pack<T, N> out;
+  Pack<int32_t, N> sent = {};
+  if constexpr (N == 1) out.value[0] = acc[index];
+  else out = load<T, N>(acc + index);
+  if (active) {
+    Pack<T, N> values, means;
+    if constexpr (N == 1) values.value[0] = y[index], means.value[0] = mean[index];
+    else values = load<T, N>(y + index), means = load<T, N>(mean + index);
+    for (int k = 0; k < N; ++k, place.next(s)) {
+      if (!(active >> k & 1)) continue;
+      const float m = to_float(means.value[k]);
+      const float symbol = symbol_of(to_float(values.value[k]), gain[place.channel], m);
+      sent.value[k] = static_cast<int32_t>(symbol);
+      from_float(accumulate(to_float(out.value[k]), symbol, m), out.value[k]);
+    }
+  }
+  if constexpr (N == 1) symbols[index] = sent.value[0], decoded[index] = out.value[0];
+  else store(symbols + index, sent), store(decoded + index, out);
+}
+
+template <typename T, Layout layout, int N>
+__device__ void dequantize_some(const int32_t* symbols, const T* mean, const T* acc, T* decoded, int index, int pass,
+                                const Shape& s) {
+  const unsigned active = active_of<layout, N>(index, pass, s, Place<layout>(index, s));
+  Pack<T, N> out;
+  if constexpr (N == 1) out.value[0] = acc[index];
+  else out = load<T, N>(acc + index);
+  if (active) {
+    Pack<T, N> means;
+    Pack<int32_t, N> sent;
+    if constexpr (N == 1) means.value[0] = mean[index], sent.value[0] = symbols[index];
+    else means = load<T, N>(mean + index), sent = load<int32_t, N>(symbols + index);
+    for (int k = 0; k < N; ++k)
+      if (active >> k & 1)
+        from_float(accumulate(to_float(out.value[k]), static_cast<float>(sent.value[k]), to_float(means.value[k])),
+                   out.value[k]);
+  }
+  if constexpr (N == 1) decoded[index] = out.value[0];
+  else store(decoded + index, out);
+}
+
+// Grid: x over the elements of an image, y over images. An image whose size is no multiple of N elements leaves those
+// after it unaligned: then, and for its last elements, N is 1 (`vectors` is how many whole ones there are).
+template <typename T, Layout layout>
+__global__ void __launch_bounds__(kThreads)
+    quantize(const T* y, const T* mean, const float* gains, const float* level, const T* acc, int32_t* symbols,
+             T* decoded, Shape s, int levels, int pass, int size, int vectors) {
+  extern __shared__ float gain[];
+  const int64_t image = blockIdx.y;
+  interpolate_gains(gain, gains, level[image], levels, s.c);
+  __syncthreads();
+  y += image * size, mean += image * size, acc += image * size, symbols += image * size, decoded += image * size;
+  constexpr int N = kLane<T>;
+  const int rest = size - vectors * N;
+  for (int i = blockIdx.x * kThreads + threadIdx.x; i < vectors + rest; i += gridDim.x * kThreads) {
+    if (i < vectors)
+      quantize_some<T, layout, N>(y, mean, gain, acc, symbols, decoded, i * N, pass, s);
+    else
+      quantize_some<T, layout, 1>(y, mean, gain, acc, symbols, decoded, vectors * N + i - vectors, pass, s);
+  }
+}
+
+template <typename T, Layout layout>
+__global__ void __launch_bounds__(kThreads)
+    dequantize(const int32_t* symbols, const T* mean, const T* acc, T* decoded, Shape s, int pass, int size,
+               int vectors) {
+  const int64_t image = blockIdx.y;
+  symbols += image * size, mean += image * size, acc += image * size, decoded += image * size;
+  constexpr int N = kLane<T>;
+  const int rest = size - vectors * N;
+  for (int i = blockIdx.x * kThreads + threadIdx.x; i < vectors + rest; i += gridDim.x * kThreads) {
+    if (i < vectors)
+      dequantize_some<T, layout, N>(symbols, mean, acc, decoded, i * N, pass, s);
+    else
+      dequantize_some<T, layout, 1>(symbols, mean, acc, decoded, vectors * N + i - vectors, pass, s);
+  }
+}
+
+struct Work {
+  int size, vectors;
+  dim3 grid;
+};
+
+// Gains are interpolated once a block, so a block has several rounds of work; a few thousand blocks fill any GPU.
+template <typename T>
+Work divide_work(const Shape& s) {
+  const int size = s.c * s.h * s.w;
+  const int vectors = size % kLane<T> && s.n > 1 ? 0 : size / kLane<T>;
+  const int items = vectors + size - vectors * kLane<T>;
+  const unsigned blocks = blocks_for(items);
+  const unsigned most = 4096 / static_cast<unsigned>(s.n) + 1;
+  return {size, vectors, dim3(blocks < most ? blocks : most, s.n)};
+}
+
+template <typename T, Layout layout>
+int quantize_as(const void* y, const void* mean, const float* gains, const float* level, const void* acc,
+                int32_t* symbols, void* decoded, Shape s, int levels, int pass, cudaStream_t stream) {
+  const Work work = divide_work<T>(s);
+  quantize<T, layout><<<work.grid, kThreads, s.c * sizeof(float), stream>>>(
+      static_cast<const T*>(y), static_cast<const T*>(mean), gains, level, static_cast<const T*>(acc), symbols,
+      static_cast<T*>(decoded), s, levels, pass, work.size, work.vectors);
+  return cudaPeekAtLastError();
+}
+
+template <typename T, Layout layout>
+int dequantize_as(const int32_t* symbols, const void* mean, const void* acc, void* decoded, Shape s, int pass,
+                  cudaStream_t stream) {
+  const Work work = divide_work<T>(s);
+  dequantize<T, layout><<<work.grid, kThreads, 0, stream>>>(symbols, static_cast<const T*>(mean),
+                                                            static_cast<const T*>(acc), static_cast<T*>(decoded), s,
+                                                            pass, work.size, work.vectors);
+  return cudaPeekAtLastError();
+}
+
+}  // namespace
+
+int gain_quantize(const void* y, const void* mean, const float* gains, const float* level, const void* acc,
+                  int32_t* symbols, void* decoded, Shape s, int32_t levels, int32_t pass, Type type, Layout layout,
+                  void* stream) {
+  if (!is_possible(s) || levels < 2) return cudaErrorInvalidValue;
+  if (is_empty(s)) return cudaSuccess;
+  return with_types(type, layout, [&](auto element, auto order) {
+    return quantize_as<decltype(element), order.value>(y, mean, gains, level, acc, symbols, decoded, s, levels, pass,
+                                                       static_cast<cudaStream_t>(stream));
+  });
+}
+
+int gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, void* decoded, Shape s, int32_t pass,
+                    Type type, Layout layout, void* stream) {
+  if (!is_possible(s)) return cudaErrorInvalidValue;
+  if (is_empty(s)) return cudaSuccess;
+  return with_types(type, layout, [&](auto element, auto order) {
+    return dequantize_as<decltype(element), order.value>(symbols, mean, acc, decoded, s, pass,
+                                                         static_cast<cudaStream_t>(stream));
+  });
+}
+
+}  // namespace rdc
