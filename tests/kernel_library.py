@@ -11,6 +11,7 @@ import numpy as np
 
 SOURCE = Path(__file__).parents[1] / "kernels" / "cuda"
 LAYOUTS = ("planar", "channel-last")
+MIXED = (*LAYOUTS, "channel-last, planar symbols")
 
 
 class _Shape(ctypes.Structure):
@@ -35,8 +36,30 @@ def build(folder: Path, cuda: bool, *options: str) -> Path:
     return library
 
 
+def build_emulated(folder: Path) -> Path:
+    """The CUDA sources for the CPU, with the threads of a block as threads (tests/emulated_cuda)."""
+    library = folder / "librdc_kernels_emulated.so"
+    flags = [
+        "-std=c++20",
+        "-O1",
+        "-ffp-contract=off",
+        "-fPIC",
+        "-shared",
+        "-D__CUDACC__",
+        "-DRDC_EMULATED_CUDA",
+    ]
+    sources = [str(SOURCE / name) for name in ("gain.cu", "image.cu", "c_api.cpp")]
+    include = Path(__file__).parent / "emulated_cuda"
+    command = ["c++", *flags, "-I", str(include), "-x", "c++", *sources, "-o", str(library), "-lpthread"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return library
+
+
 class Kernels:
-    """Calls take and return NumPy arrays in NCHW order (pictures: NHWC); the layout is that of the memory."""
+    """Calls take and return NumPy arrays in NCHW order (pictures: NHWC); the layout is that of the memory.
+
+    A layout is one of LAYOUTS or, where there are symbols, of MIXED.
+    """
 
     def __init__(self, library: Path, device: bool = False) -> None:
         self.library = ctypes.CDLL(str(library))
@@ -63,10 +86,15 @@ class Kernels:
         *numbers: int,
     ) -> list[np.ndarray]:
         """inputs, outputs: arrays in the order of the C function; 4-D ones of `shape` are in the layout."""
+        names = [*layout.split(", ")]
+        with_symbols = "gain" in name
+
+        def is_planar(array: np.ndarray) -> bool:
+            planes = layout == "planar" or (array.dtype == np.int32 and len(names) == 2)
+            return planes or array.shape != shape
 
         def laid_out(array: np.ndarray) -> np.ndarray:
-            planar = layout == "planar" or array.shape != shape
-            return array if planar else array.transpose(0, 2, 3, 1)
+            return array if is_planar(array) else array.transpose(0, 2, 3, 1)
 
         dtype = next(a.dtype for a in [*inputs, *outputs] if a.shape == shape and a.dtype != np.int32)
         memory = [self._to_memory(laid_out(a)) for a in inputs]
@@ -76,15 +104,13 @@ class Kernels:
             _Shape(*shape),
             *numbers,
             {np.dtype(np.float32): 0, np.dtype(np.float16): 1}[dtype],
-            LAYOUTS.index(layout),
+            LAYOUTS.index(names[0]),
+            *([0 if len(names) == 2 else LAYOUTS.index(layout)] if with_symbols else []),
             None,
         )
         assert status == 0, f"{name}: error {status}"
         found = [r.cpu().numpy() if self.device else r for r in results]
-        return [
-            f if layout == "planar" or a.shape != shape else f.transpose(0, 3, 1, 2)
-            for f, a in zip(found, outputs, strict=True)
-        ]
+        return [f if is_planar(a) else f.transpose(0, 3, 1, 2) for f, a in zip(found, outputs, strict=True)]
 
     def gain_quantize(self, y, mean, gains, level, acc, index: int, layout: str) -> list[np.ndarray]:
         outputs = [np.full(y.shape, -9, np.int32), np.full_like(acc, -9)]

@@ -1,6 +1,7 @@
 """The fused kernels compute what the function bodies say: on the CPU always, on the GPU where there is one.
 
-The arithmetic of an element is one source for both (kernels/cuda/elements.h).
+The arithmetic of an element is one source for both (kernels/cuda/elements.h). Where there is no GPU, the CUDA sources
+also run on the CPU (tests/emulated_cuda), which shows that every thread finds its elements.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import run_operator
-from kernel_library import LAYOUTS, Kernels, build
+from kernel_library import LAYOUTS, MIXED, Kernels, build, build_emulated
 from onnx import helper
 
 SHAPES = [(1, 192, 5, 8), (2, 8, 4, 6), (3, 7, 3, 5), (1, 1, 1, 1), (2, 192, 1, 13)]
@@ -30,7 +31,12 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     )
 
 
-@pytest.fixture(params=["host", pytest.param("device", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    return Kernels(build_emulated(tmp_path_factory.mktemp("emulated")))
+
+
+@pytest.fixture(params=["host", "emulated", pytest.param("device", marks=pytest.mark.gpu)])
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     return request.getfixturevalue(request.param)
 
@@ -41,7 +47,7 @@ def with_extremes(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
     return np.where(chosen, rng.choice(np.array(EXTREMES), values.shape), values).astype(values.dtype)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", MIXED)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("index", PASSES)
 @pytest.mark.parametrize("shape", SHAPES)
@@ -60,7 +66,7 @@ def test_gains_of_one_quantise_and_dequantise_as_the_body_does(kernels, shape, i
     np.testing.assert_array_equal(kernels.gain_dequantize(symbols, mean, acc, index, layout), expected)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", MIXED)
 def test_gains_are_interpolated_geometrically_to_an_ulp_or_two(kernels, layout) -> None:
     """Symbols are those of the exact product, unless its distance to a tie is within the error of the exponential."""
     rng = np.random.default_rng(5)

@@ -5,7 +5,6 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 
 #include "kernels.h"
@@ -14,11 +13,11 @@ namespace rdc {
 
 inline bool is_empty(const Shape& s) { return s.n == 0 || s.c == 0 || s.h == 0 || s.w == 0; }
 
-// Images up to 2^31 - 1 elements: kernels index one with an int. 65535 is the most that a grid has in y and z;
+// Images up to 2^30 elements: kernels count one's with an int. 65535 is the most that a grid has in y and z;
 // gains of 12288 channels fill the shared memory that every GPU gives a block.
 inline bool is_possible(const Shape& s) {
   if (s.n < 0 || s.c < 0 || s.h < 0 || s.w < 0 || s.n > 65535 || s.c > 12288) return false;
-  constexpr int64_t most = std::numeric_limits<int32_t>::max();
+  constexpr int64_t most = int64_t{1} << 30;
   const int64_t plane = static_cast<int64_t>(s.h) * s.w;
   return plane <= most && plane * s.c <= most;
 }

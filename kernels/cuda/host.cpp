@@ -18,6 +18,10 @@ struct Strides {
     if (layout == Layout::kPlanar) c = h_ * w_, h = w_, w = 1;
     else c = 1, h = w_ * c_, w = c_;
   }
+
+  int64_t operator()(int image, int channel, int row, int column) const {
+    return image * n + channel * c + row * h + column * w;
+  }
 };
 
 template <typename F>
@@ -27,7 +31,7 @@ void for_elements(const Shape& s, Layout layout, F&& f) {
     for (int c = 0; c < s.c; ++c)
       for (int row = 0; row < s.h; ++row)
         for (int column = 0; column < s.w; ++column)
-          f(n, c, row, column, n * to.n + c * to.c + row * to.h + column * to.w);
+          f(n, c, row, column, to(n, c, row, column));
 }
 
 template <typename F>
@@ -48,19 +52,21 @@ int64_t picture_offset(const Shape& s, int n, int channel, int row, int column) 
 
 int gain_quantize(const void* y, const void* mean, const float* gains, const float* level, const void* acc,
                   int32_t* symbols, void* decoded, Shape s, int32_t levels, int32_t pass, Type type, Layout layout,
-                  void*) {
+                  Layout symbol_layout, void*) {
   if (levels < 2) return kInvalid;
+  const Strides to_symbol(s, symbol_layout);
   return with_type(type, [&](auto element) {
     using T = decltype(element);
     for_elements(s, layout, [&](int n, int c, int row, int column, int64_t i) {
       const Position at = position_of(level[n], levels);
       const float gain = gain_between(gains[at.low * s.c + c], gains[(at.low + 1) * s.c + c], at.t);
-      symbols[i] = 0;
+      int32_t& sent = symbols[to_symbol(n, c, row, column)];
+      sent = 0;
       static_cast<T*>(decoded)[i] = static_cast<const T*>(acc)[i];
       if (!is_active(pass, c, row, column, s.c)) return;
       const float m = to_float(static_cast<const T*>(mean)[i]);
       const float symbol = symbol_of(to_float(static_cast<const T*>(y)[i]), gain, m);
-      symbols[i] = static_cast<int32_t>(symbol);
+      sent = static_cast<int32_t>(symbol);
       from_float(accumulate(to_float(static_cast<const T*>(acc)[i]), symbol, m), static_cast<T*>(decoded)[i]);
     });
     return 0;
@@ -68,15 +74,16 @@ int gain_quantize(const void* y, const void* mean, const float* gains, const flo
 }
 
 int gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, void* decoded, Shape s, int32_t pass,
-                    Type type, Layout layout, void*) {
+                    Type type, Layout layout, Layout symbol_layout, void*) {
+  const Strides to_symbol(s, symbol_layout);
   return with_type(type, [&](auto element) {
     using T = decltype(element);
-    for_elements(s, layout, [&](int, int c, int row, int column, int64_t i) {
+    for_elements(s, layout, [&](int n, int c, int row, int column, int64_t i) {
       const T before = static_cast<const T*>(acc)[i];
       static_cast<T*>(decoded)[i] = before;
       if (!is_active(pass, c, row, column, s.c)) return;
       const float m = to_float(static_cast<const T*>(mean)[i]);
-      from_float(accumulate(to_float(before), static_cast<float>(symbols[i]), m), static_cast<T*>(decoded)[i]);
+      from_float(accumulate(to_float(before), static_cast<float>(symbols[to_symbol(n, c, row, column)]), m), static_cast<T*>(decoded)[i]);
     });
     return 0;
   });

@@ -134,7 +134,7 @@ __device__ void for_values(const Strip& strip, F&& f) {
 
 template <typename T, bool wide>
 __global__ void __launch_bounds__(kThreads) fold_planar(const int8_t* pixels, T* folded, Shape s) {
-  __shared__ alignas(16) int8_t shared[kStripBytes];
+  alignas(16) __shared__ int8_t shared[kStripBytes];
   const Strip strip(s);
   copy_strip<true>(shared, const_cast<int8_t*>(pixels), strip, s, s.w % 2 == 0);
   __syncthreads();
@@ -142,37 +142,27 @@ __global__ void __launch_bounds__(kThreads) fold_planar(const int8_t* pixels, T*
   for_values<N>(strip, [&](int channel, int position) {
     const int line = channel / kRun, byte = channel % kRun;
     T* to = folded + strip.tensor_offset(channel, s) + position;
-    T value[N];
+    Pack<T, N> out;
     for (int k = 0; k < N; ++k)
-      from_float(unit_of(shared[shared_offset(line, position + k, byte)]), value[k]);
-    if constexpr (N == 1) {
-      *to = value[0];
-    } else {
-      Pack<T, N> out;
-      for (int k = 0; k < N; ++k) out.value[k] = value[k];
-      store(to, out);
-    }
+      from_float(unit_of(shared[shared_offset(line, position + k, byte)]), out.value[k]);
+    store(to, out);
   });
 }
 
 template <typename T, bool wide>
 __global__ void __launch_bounds__(kThreads)
     blend_planar(const T* x1, const T* r, const float* beta, int8_t* pixels, Shape s) {
-  __shared__ alignas(16) int8_t shared[kStripBytes];
+  alignas(16) __shared__ int8_t shared[kStripBytes];
   const Strip strip(s);
   const float share = 1.0f - beta[strip.image];
   constexpr int N = wide ? kLane<T> : 1;
   for_values<N>(strip, [&](int channel, int position) {
     const int line = channel / kRun, byte = channel % kRun;
     const int64_t from = strip.tensor_offset(channel, s) + position;
-    if constexpr (N == 1) {
-      shared[shared_offset(line, position, byte)] = pixel_of(to_float(x1[from]), to_float(r[from]), share);
-    } else {
-      const auto first = load<T, N>(x1 + from), second = load<T, N>(r + from);
-      for (int k = 0; k < N; ++k)
-        shared[shared_offset(line, position + k, byte)] =
-            pixel_of(to_float(first.value[k]), to_float(second.value[k]), share);
-    }
+    const auto first = load<T, N>(x1 + from), second = load<T, N>(r + from);
+    for (int k = 0; k < N; ++k)
+      shared[shared_offset(line, position + k, byte)] =
+          pixel_of(to_float(first.value[k]), to_float(second.value[k]), share);
   });
   __syncthreads();
   copy_strip<false>(shared, pixels, strip, s, s.w % 2 == 0);
@@ -192,19 +182,17 @@ bool is_image(const Shape& s) { return is_possible(s) && s.c == kImageChannels &
 int image_to_tensor(const int8_t* pixels, void* folded, Shape s, Type type, Layout layout, void* stream) {
   if (!is_image(s)) return cudaErrorInvalidValue;
   if (is_empty(s)) return cudaSuccess;
-  const auto queue = static_cast<cudaStream_t>(stream);
   return with_types(type, layout, [&](auto element, auto order) -> int {
     using T = decltype(element);
     T* out = static_cast<T*>(folded);
     if (order.value == Layout::kChannelLast) {
       const int64_t work = static_cast<int64_t>(s.n) * s.h * s.w * kEights;
-      fold_channel_last<T><<<blocks_for(work), kThreads, 0, queue>>>(pixels, out, s, work);
+      return launch(fold_channel_last<T>, blocks_for(work), 0, stream, pixels, out, s, work);
     } else if (rows_are_aligned<T>(s)) {
-      fold_planar<T, true><<<strips(s), kThreads, 0, queue>>>(pixels, out, s);
+      return launch(fold_planar<T, true>, strips(s), 0, stream, pixels, out, s);
     } else {
-      fold_planar<T, false><<<strips(s), kThreads, 0, queue>>>(pixels, out, s);
+      return launch(fold_planar<T, false>, strips(s), 0, stream, pixels, out, s);
     }
-    return cudaPeekAtLastError();
   });
 }
 
@@ -212,19 +200,17 @@ int blend_to_image(const void* x1, const void* r, const float* beta, int8_t* pix
                    void* stream) {
   if (!is_image(s)) return cudaErrorInvalidValue;
   if (is_empty(s)) return cudaSuccess;
-  const auto queue = static_cast<cudaStream_t>(stream);
   return with_types(type, layout, [&](auto element, auto order) -> int {
     using T = decltype(element);
     const T *first = static_cast<const T*>(x1), *second = static_cast<const T*>(r);
     if (order.value == Layout::kChannelLast) {
       const int64_t work = static_cast<int64_t>(s.n) * s.h * s.w * kEights;
-      blend_channel_last<T><<<blocks_for(work), kThreads, 0, queue>>>(first, second, beta, pixels, s, work);
+      return launch(blend_channel_last<T>, blocks_for(work), 0, stream, first, second, beta, pixels, s, work);
     } else if (rows_are_aligned<T>(s)) {
-      blend_planar<T, true><<<strips(s), kThreads, 0, queue>>>(first, second, beta, pixels, s);
+      return launch(blend_planar<T, true>, strips(s), 0, stream, first, second, beta, pixels, s);
     } else {
-      blend_planar<T, false><<<strips(s), kThreads, 0, queue>>>(first, second, beta, pixels, s);
+      return launch(blend_planar<T, false>, strips(s), 0, stream, first, second, beta, pixels, s);
     }
-    return cudaPeekAtLastError();
   });
 }
 

@@ -18,13 +18,13 @@ struct Shape {  // of a latent, or of a folded image (c is 192 then, and the pic
 };
 
 // What a launcher returns is a cudaError_t; 0 is success. `stream` is a cudaStream_t.
-// y, mean, acc, decoded: of `type`. symbols: int32. pass: 0 to 3, or -1 for all.
+// y, mean, acc, decoded: of `type`. symbols: int32, in the same layout or planar. pass: 0 to 3, or -1 for all.
 int gain_quantize(const void* y, const void* mean, const float* gains, const float* level, const void* acc,
                   int32_t* symbols, void* decoded, Shape shape, int32_t levels, int32_t pass, Type type, Layout layout,
-                  void* stream);
+                  Layout symbol_layout, void* stream);
 
 int gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, void* decoded, Shape shape,
-                    int32_t pass, Type type, Layout layout, void* stream);
+                    int32_t pass, Type type, Layout layout, Layout symbol_layout, void* stream);
 
 // pixels: int8 [N, 8h, 8w, 3] = value - 128. folded, x1, r: [N, 192, h, w] in `layout`.
 int image_to_tensor(const int8_t* pixels, void* folded, Shape shape, Type type, Layout layout, void* stream);
