@@ -28,7 +28,8 @@ struct uint2 {
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 
 enum { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-using cudaStream_t = void*;
+using cudaStream_t = struct CUstream_st*;
+using cudaEvent_t = struct CUevent_st*;
 
 using std::max;
 using std::min;
