@@ -108,7 +108,7 @@ GRAPH_INPUTS = {
 }
 
 
-def _replaceable(folder: Path) -> bool:
+def replaceable(folder: Path) -> bool:
     """Missing, empty, or a bundle: a mistyped output folder must not cost somebody's work (browser extensions
     have a manifest.json too)."""
     if not folder.exists():
@@ -125,7 +125,7 @@ def export_bundle(
     Raises export.verify.ExportError when a graph in ONNX Runtime differs from PyTorch, or when `folder`
     holds something else than a bundle.
     """
-    if not _replaceable(folder):
+    if not replaceable(folder):
         raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
     model = copy.deepcopy(model).eval().cpu()
     for branch in (model.primary, model.auxiliary):

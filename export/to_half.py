@@ -1,0 +1,167 @@
+"""Bundle -> the same bundle with fp16 graphs: `python export/to_half.py BUNDLE -o DIR`.
+
+They are strongly typed, as TensorRT 11 wants them. Both identities stay: streams are the same ones, and pictures
+those of the same model. Convolutions and what lies between them compute in fp16. What decides symbols or adds
+up over passes stays fp32: the last layer of an analysis, gains, the means subtracted then, and the decoded latent (fp16
+there would move symbols and, over four passes, pictures). The `rdc` operations take either type.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+if __package__ in (None, ""):  # run as a script from a clone
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from export.onnx_files import WeightsFile, write_graph
+from export.operators import DOMAIN
+from export.to_onnx import MANIFEST, replaceable
+from export.verify import ExportError
+from runtime.bundle import WEIGHTS, Bundle
+
+FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+FOLLOWING = {"LeakyRelu", "DepthToSpace", "Concat"}  # fp16 where anything they take is
+ARITHMETIC = {"Add", "Sub", "Mul"}  # fp16 where everything they take is
+
+
+class _Converter:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = model.graph
+        self.constants = {t.name: t for t in self.graph.initializer}
+        self.types = {v.name: v.type.tensor_type.elem_type for v in self.graph.input}
+        self.types |= {name: t.data_type for name, t in self.constants.items()}
+        self.nodes: list[onnx.NodeProto] = []
+        self.cast: dict[tuple[str, int], str] = {}
+        inferred = onnx.shape_inference.infer_shapes(model)
+        values = (*inferred.graph.value_info, *inferred.graph.output)
+        self.inferred = {v.name: v.type.tensor_type.elem_type for v in values}
+        self.exact = self._before_quantisation()
+
+    def _before_quantisation(self) -> set[str]:
+        """Outputs of the convolutions that reach a quantiser's `y` through arithmetic alone."""
+        producer = {output: node for node in self.graph.node for output in node.output}
+        found: set[str] = set()
+        waiting = [node.input[0] for node in self.graph.node if node.op_type == "GainQuantize"]
+        while waiting:
+            name = waiting.pop()
+            node = producer.get(name)
+            if node is not None and node.op_type == "Conv":
+                found.add(name)
+            elif node is not None and node.op_type in ARITHMETIC:
+                waiting.extend(node.input)
+        return found
+
+    def as_type(self, name: str, wanted: int) -> str:
+        """The name of this value in the wanted type; anything but fp32 and fp16 is left alone."""
+        if not name or self.types.get(name, 0) not in (FLOAT, HALF) or self.types[name] == wanted:
+            return name
+        key = (name, wanted)
+        if key not in self.cast:
+            self.cast[key] = f"{name}_{'half' if wanted == HALF else 'float'}"
+            if name in self.constants:
+                values = numpy_helper.to_array(self.constants[name])
+                dtype = np.float16 if wanted == HALF else np.float32
+                self.graph.initializer.append(numpy_helper.from_array(values.astype(dtype), self.cast[key]))
+            else:
+                self.nodes.append(helper.make_node("Cast", [name], [self.cast[key]], to=wanted))
+            self.types[self.cast[key]] = wanted
+        return self.cast[key]
+
+    def wanted(self, node: onnx.NodeProto) -> int:
+        """The type that a node computes in."""
+        moving = [n for n in node.input if n and n not in self.constants]
+        floats = [self.types[n] for n in moving if self.types.get(n, 0) in (FLOAT, HALF)]
+        if node.op_type == "Conv":
+            return FLOAT if node.output[0] in self.exact else HALF
+        if node.op_type in FOLLOWING and HALF in floats:
+            return HALF
+        if node.op_type in (*ARITHMETIC, "BlendToImage") and floats:
+            return HALF if all(t == HALF for t in floats[:2]) else FLOAT
+        return FLOAT
+
+    def convert(self) -> None:
+        for node in self.graph.node:
+            wanted = self.wanted(node)
+            node = onnx.NodeProto.FromString(node.SerializeToString())
+            if node.domain == DOMAIN and node.op_type == "ImageToTensor":
+                (to,) = (a for a in node.attribute if a.name == "to")
+                to.i = wanted = HALF
+            for k, name in enumerate(node.input):
+                keep = node.op_type == "BlendToImage" and k == 2  # beta is fp32 for any picture
+                if not keep:
+                    node.input[k] = self.as_type(name, wanted)
+            self.nodes.append(node)
+            for output in node.output:
+                known = self.inferred.get(output, FLOAT)
+                self.types[output] = wanted if known == FLOAT and node.op_type != "Cast" else known
+        del self.graph.node[:]
+        self.graph.node.extend(self.nodes)
+        used = {name for node in self.nodes for name in node.input}
+        for tensor in [t for t in self.graph.initializer if t.name not in used]:
+            self.graph.initializer.remove(tensor)
+        del self.graph.value_info[:]
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph of an fp32 model with fp16 convolutions; inputs and outputs keep their types. `model` (with its weights
+    loaded) is not changed. Raises ValueError where a weight has no place in fp16."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type == FLOAT and np.abs(numpy_helper.to_array(tensor)).max(initial=0) > 65504:
+            raise ValueError(f"{tensor.name} has values beyond fp16")
+    made = onnx.ModelProto.FromString(model.SerializeToString())
+    _Converter(made).convert()
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+def half_bundle(source: Path, folder: Path) -> None:
+    """Write the fp16 form of a bundle to `folder`, which is replaced as a whole. Raises ExportError if that holds
+    something else than a bundle, CodecError if `source` is none."""
+    Bundle(source)
+    if not replaceable(folder):
+        raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
+    manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        made = Path(temporary) / "bundle"
+        made.mkdir()
+        weights = WeightsFile(made / WEIGHTS)
+        for graph in manifest["graphs"].values():
+            write_graph(to_half(onnx.load(str(source / graph["file"]))), made / graph["file"], weights)
+        weights.close()
+        for name in manifest["files"]:
+            if not (made / name).exists():
+                shutil.copyfile(source / name, made / name)
+        manifest["precision"] = "fp16"
+        manifest["files"] = {
+            p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(made.iterdir())
+        }
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        Bundle(made)
+        if folder.exists():
+            folder.rename(Path(temporary) / "replaced")
+        made.rename(folder)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the fp16 bundle")
+    args = parser.parse_args(argv)
+    half_bundle(args.bundle, args.output)
+    size = sum(p.stat().st_size for p in args.output.iterdir())
+    print(f"{args.output}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
