@@ -1,0 +1,312 @@
+"""Bundle -> TensorRT engines: `python export/to_engine.py BUNDLE [-o DIR]`.
+
+DIR becomes a bundle with engines beside its graphs: `Codec(model=DIR, backend="tensorrt")`. Networks are strongly
+typed: with --precision fp16 the graphs are those of export/to_half.py. An engine whose key (versions, GPU, graph,
+shapes, flags, plugin library) is in DIR already is kept. --builder rtx uses TensorRT-RTX, which builds without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script from a clone
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import shutil
+
+from export.to_half import half_bundle
+from runtime.bundle import PIXEL_STRIDE, Bundle
+from runtime.errors import BackendError
+
+ENGINES = "engines.json"
+LEVELS = ("none", "ampere+", "sameComputeCapability")  # of --hardware-compatibility
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest, usual and largest pictures that an engine takes: (batch, height, width) each, in pixels."""
+
+    smallest: tuple[int, int, int]
+    usual: tuple[int, int, int]
+    largest: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        for a, b in ((self.smallest, self.usual), (self.usual, self.largest)):
+            if any(x > y for x, y in zip(a, b, strict=True)):
+                raise ValueError(f"{a} is larger than {b}")
+        if min(self.smallest) < 1:
+            raise ValueError(f"{self.smallest} has a side below 1")
+
+
+def dimensions(symbolic: Sequence[int | str], picture: tuple[int, int, int]) -> tuple[int, ...]:
+    """Shape of a graph's input ("n", 192, "4*rows", "4*columns") for pictures of this size, padded to whole strides."""
+    batch, *sides = picture
+    rows, columns = (-(-side // PIXEL_STRIDE) for side in sides)
+    names = {"n": batch, "rows": rows, "columns": columns}
+
+    def value(dimension: int | str) -> int:
+        if isinstance(dimension, int):
+            return dimension
+        factor, _, name = dimension.rpartition("*")
+        return int(factor or 1) * names[name]
+
+    return tuple(map(value, symbolic))
+
+
+def shapes_of(inputs: list[dict[str, Any]], sizes: Range) -> dict[str, list[tuple[int, ...]]]:
+    """Input name -> its smallest, usual and largest shape."""
+    pictures = (sizes.smallest, sizes.usual, sizes.largest)
+    return {i["name"]: [dimensions(i["shape"], p) for p in pictures] for i in inputs}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an engine is built with, besides its graph and shapes."""
+
+    precision: str = "fp16"
+    plugins: str | None = None  # library
+    version_compatible: bool = False
+    hardware: str = "none"
+    timing_cache: str | None = None
+
+
+def trtexec(graph: Path, engine: Path, shapes: dict[str, list[tuple[int, ...]]], options: Options) -> str:
+    """The command line of TensorRT's own tool that builds the same engine."""
+
+    def one(position: int) -> str:
+        return ",".join(f"{name}:{'x'.join(map(str, of[position]))}" for name, of in shapes.items())
+
+    words = ["trtexec", f"--onnx={graph}", f"--saveEngine={engine}", "--skipInference"]
+    words += [f"--{name}Shapes={one(k)}" for k, name in enumerate(("min", "opt", "max"))]
+    if options.precision == "fp32":
+        words.append("--noTF32")
+    if options.plugins:
+        words.append(f"--dynamicPlugins={options.plugins}")
+    if options.version_compatible:
+        words.append("--versionCompatible")
+        if options.plugins:
+            words.append(f"--setPluginsToSerialize={options.plugins}")
+    if options.hardware != "none":
+        words.append(f"--hardwareCompatibilityLevel={options.hardware}")
+    if options.timing_cache:
+        words.append(f"--timingCacheFile={options.timing_cache}")
+    return shlex.join(words)
+
+
+def load_builder(name: str) -> Any:
+    """The Python module of TensorRT or TensorRT-RTX. Raises BackendError naming what is missing."""
+    if name == "tensorrt":
+        try:
+            return importlib.import_module("tensorrt")
+        except (ImportError, OSError) as error:
+            raise BackendError(f"TensorRT is not installed or lacks its libraries: {error}") from error
+    _load_rtx_libraries()
+    try:
+        return importlib.import_module("tensorrt_rtx")
+    except (ImportError, OSError) as error:
+        raise BackendError(f"TensorRT-RTX is not installed or lacks its libraries: {error}") from error
+
+
+def _load_rtx_libraries() -> None:
+    """The bindings come without libraries; the execution provider's wheel has them."""
+    spec = importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx")
+    if spec is None or not spec.submodule_search_locations:
+        return
+    folder = Path(spec.submodule_search_locations[0])
+    for pattern in ("libtensorrt_rtx.so*", "libtensorrt_onnxparser_rtx.so*"):
+        for library in sorted(folder.glob(pattern)):
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+
+
+def device_name() -> str:
+    """Of the current GPU, with its compute capability; "none" where there is none."""
+    try:
+        from cuda.core import Device
+
+        device = Device()
+        capability = device.compute_capability
+        return f"{device.name} {capability.major}.{capability.minor}"
+    except Exception:  # no driver, no device, or no cuda-core: the reasons have many types
+        return "none"
+
+
+def build_engine(
+    trt: Any, graph: Path, shapes: dict[str, list[tuple[int, ...]]], options: Options, log: Any
+) -> bytes:
+    """A serialized engine. Raises BackendError with what the parser or the builder said."""
+    builder = trt.Builder(log)
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # TensorRT 11 has nothing else
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(graph)):
+        errors = "; ".join(str(parser.get_error(k)) for k in range(parser.num_errors))
+        raise BackendError(f"{graph.name}: {errors}")
+    config = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    for name, (smallest, usual, largest) in shapes.items():
+        profile.set_shape(name, smallest, usual, largest)
+    config.add_optimization_profile(profile)
+    if options.precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        if options.plugins:
+            config.plugins_to_serialize = [options.plugins]
+    if options.hardware != "none":
+        levels = trt.HardwareCompatibilityLevel
+        config.hardware_compatibility_level = (
+            levels.AMPERE_PLUS if options.hardware == "ampere+" else levels.SAME_COMPUTE_CAPABILITY
+        )
+    cache = _timing_cache(config, options)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise BackendError(f"{graph.name}: the builder made no engine; its log says why")
+    if cache is not None and options.timing_cache:
+        _write(Path(options.timing_cache), bytes(cache.serialize()))
+    return bytes(engine)
+
+
+def _timing_cache(config: Any, options: Options) -> Any:
+    if not options.timing_cache:
+        return None
+    path = Path(options.timing_cache)
+    cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def engine_key(facts: dict[str, Any]) -> str:
+    """Hexadecimal hash of everything that an engine depends on."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def prepare(bundle: Path, folder: Path, precision: str) -> dict[str, Any]:
+    """Make `folder` the bundle (its fp16 form) unless it is that already; returns its manifest."""
+    source = Bundle(bundle)
+    if (folder / "manifest.json").exists():
+        known = Bundle(folder)
+        same = known.picture_id == source.picture_id and known.parse_id == source.parse_id
+        if same and known.manifest.get("precision", "fp32") == precision:
+            return known.manifest
+    if precision == "fp16":
+        half_bundle(bundle, folder)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (*source.manifest["files"], "manifest.json"):
+            shutil.copyfile(bundle / name, folder / name)
+    return Bundle(folder).manifest
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "1080x1920" (height x width) -> (1080, 1920)."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH")
+    return int(match[1]), int(match[2])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("-o", "--output", type=Path, help="folder of the engines (default: BUNDLE.engines)")
+    parser.add_argument("--precision", choices=["fp16", "fp32"], default="fp16")
+    parser.add_argument("--builder", choices=["tensorrt", "rtx"], default="tensorrt")
+    parser.add_argument("--graphs", nargs="*", help="which (default: all of the bundle)")
+    parser.add_argument("--min", type=parse_size, default=(64, 64), metavar="HxW", help="smallest picture")
+    parser.add_argument("--opt", type=parse_size, default=(1080, 1920), metavar="HxW", help="usual picture")
+    parser.add_argument("--max", type=parse_size, default=(2160, 3840), metavar="HxW", help="largest picture")
+    parser.add_argument("--batch", type=int, nargs=3, default=(1, 1, 1), metavar=("MIN", "OPT", "MAX"))
+    parser.add_argument(
+        "--plugins", help="plugin library (kernels/tensorrt); without it: the function bodies"
+    )
+    parser.add_argument("--version-compatible", action="store_true", help="for later TensorRT versions, too")
+    parser.add_argument("--hardware-compatibility", choices=LEVELS, default="none")
+    parser.add_argument("--timing-cache", help="file that is read and written")
+    parser.add_argument("--print-trtexec", action="store_true", help="print command lines, build nothing")
+    args = parser.parse_args(argv)
+    try:
+        sides = (args.min, args.opt, args.max)
+        sizes = Range(*((n, *side) for n, side in zip(args.batch, sides, strict=True)))
+    except ValueError as error:
+        parser.error(str(error))
+    options = Options(
+        args.precision, args.plugins, args.version_compatible, args.hardware_compatibility, args.timing_cache
+    )
+    if args.builder == "rtx" and (args.timing_cache or args.plugins or options.hardware != "none"):
+        parser.error("TensorRT-RTX has no timing cache, no plugins and no hardware compatibility levels")
+    folder = args.output or args.bundle.with_suffix(".engines")
+    manifest = prepare(args.bundle, folder, args.precision)
+    graphs = args.graphs or list(manifest["graphs"])
+    if unknown := sorted(set(graphs) - set(manifest["graphs"])):
+        parser.error(f"no graph {unknown[0]}; there are {', '.join(manifest['graphs'])}")
+    plans = {}
+    for name in graphs:
+        described = manifest["graphs"][name]
+        shapes = shapes_of(described["inputs"], sizes)
+        graph, engine = folder / described["file"], folder / f"{name}.engine"
+        plans[name] = graph, engine, shapes
+        print(trtexec(graph, engine, shapes, options))
+    if args.print_trtexec:
+        return 0
+    trt = load_builder(args.builder)
+    log = trt.Logger(trt.Logger.WARNING)
+    if args.plugins and trt.get_plugin_registry().load_library(args.plugins) is None:
+        raise BackendError(f"{args.plugins} is no plugin library of this TensorRT")
+    record = folder / ENGINES
+    known = json.loads(record.read_text()) if record.exists() else {}
+    for name, (graph, engine, shapes) in plans.items():
+        facts = {
+            "builder": args.builder,
+            "version": trt.__version__,
+            "gpu": device_name() if args.builder == "tensorrt" else "any",
+            "graph": _sha(graph),
+            "weights": manifest["files"]["weights.bin"],
+            "shapes": shapes,
+            "precision": options.precision,
+            "version_compatible": options.version_compatible,
+            "hardware": options.hardware,
+            "plugins": _sha(Path(options.plugins)) if options.plugins else None,
+        }
+        key = engine_key(facts)
+        if (
+            known.get(name, {}).get("key") == key
+            and engine.exists()
+            and _sha(engine) == known[name]["sha256"]
+        ):
+            print(f"{engine}: kept")
+            continue
+        _write(engine, build_engine(trt, graph, shapes, options, log))
+        known[name] = {"key": key, "file": engine.name, "sha256": _sha(engine), **facts}
+        _write(record, (json.dumps(known, indent=1) + "\n").encode())
+        print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BackendError as error:
+        sys.exit(f"error: {error}")

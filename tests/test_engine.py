@@ -1,0 +1,90 @@
+"""Engines: shapes, keys, trtexec's command lines, and real builds where TensorRT-RTX is installed (it needs no GPU)."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SHIPPED, TINY
+
+from export import to_engine
+from export.to_engine import Options, Range, dimensions, engine_key, shapes_of, trtexec
+from runtime.errors import BackendError
+
+# Of TensorRT 11.1's trtexec (samples/common/sampleOptions.cpp), those that command lines here may have.
+FLAGS = {
+    "onnx", "saveEngine", "skipInference", "minShapes", "optShapes", "maxShapes", "noTF32", "dynamicPlugins",
+    "setPluginsToSerialize", "versionCompatible", "hardwareCompatibilityLevel", "timingCacheFile",
+}  # fmt: skip
+SIZES = Range((1, 64, 64), (2, 500, 700), (4, 1080, 1920))
+
+
+def test_shapes_are_those_of_padded_pictures() -> None:
+    assert dimensions(["n", "64*rows", "64*columns", 3], (2, 1080, 1920)) == (2, 1088, 1920, 3)
+    assert dimensions(["n", 192, "4*rows", "4*columns"], (1, 65, 64)) == (1, 192, 8, 4)
+    graph = json.loads((SHIPPED / "manifest.json").read_text())["graphs"]["decode_full"]
+    shapes = shapes_of(graph["inputs"], SIZES)
+    assert shapes["z1"] == [(1, 64, 1, 1), (2, 64, 8, 11), (4, 64, 17, 30)] and shapes["beta"] == [
+        (1,),
+        (2,),
+        (4,),
+    ]
+
+
+@pytest.mark.parametrize(
+    "sizes", [((1, 64, 64), (1, 32, 64), (1, 64, 64)), ((0, 1, 1), (1, 1, 1), (1, 1, 1))]
+)
+def test_ranges_that_do_not_rise_are_refused(sizes) -> None:
+    with pytest.raises(ValueError, match=r"larger|below 1"):
+        Range(*sizes)
+
+
+def test_command_lines_are_those_of_trtexec(tmp_path, capsys) -> None:
+    options = ["--plugins", "lib.so", "--version-compatible", "--hardware-compatibility", "ampere+"]
+    arguments = [str(TINY), "-o", str(tmp_path / "e"), "--print-trtexec", "--batch", "1", "2", "4"]
+    for precision in ("fp16", "fp32"):
+        to_engine.main([*arguments, *options, "--timing-cache", "t.bin", "--precision", precision])
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 4 and not list((tmp_path / "e").glob("*.engine"))
+        for line in lines:
+            program, *words = shlex.split(line)
+            given = dict(word.removeprefix("--").partition("=")[::2] for word in words)
+            assert program == "trtexec" and set(given) <= FLAGS
+            assert Path(given["onnx"]).exists()
+            assert ("noTF32" in given) == (precision == "fp32")
+            assert given["maxShapes"].count(":") == given["minShapes"].count(":")
+    plain = trtexec(Path("a.onnx"), Path("a.engine"), {"z": [(1, 2), (1, 3), (2, 4)]}, Options())
+    assert plain.endswith("--minShapes=z:1x2 --optShapes=z:1x3 --maxShapes=z:2x4")
+
+
+def test_a_key_depends_on_every_fact() -> None:
+    facts = {"version": "11.4", "gpu": "A", "shapes": {"z": [(1, 2)]}, "precision": "fp16"}
+    keys = {engine_key(facts), *(engine_key(facts | {name: "other"}) for name in facts)}
+    assert len(keys) == 5 and engine_key(dict(reversed(facts.items()))) == engine_key(facts)
+
+
+def test_a_builder_that_is_missing_is_a_clear_error(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(BackendError, match="TensorRT is not installed"):
+        to_engine.load_builder("tensorrt")
+
+
+@pytest.mark.parametrize("bundle", [TINY, SHIPPED], ids=["tiny", "shipped"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_every_graph_becomes_an_engine_of_tensorrt_rtx(tmp_path, bundle, precision) -> None:
+    """In a process of its own: where it cannot go on, it aborts."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        pytest.skip("TensorRT-RTX is not installed")
+    command = [sys.executable, str(Path(to_engine.__file__)), str(bundle), "-o", str(tmp_path / "engines")]
+    command += ["--builder", "rtx", "--precision", precision]
+    first, second = (subprocess.run(command, capture_output=True, text=True) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    record = json.loads((tmp_path / "engines" / "engines.json").read_text())
+    assert set(record) == {"encode_base", "decode_base", "encode_full", "decode_full"}
+    assert all((tmp_path / "engines" / e["file"]).stat().st_size > 10_000 for e in record.values())
+    assert second.stdout.count(": kept") == 4
