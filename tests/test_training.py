@@ -10,6 +10,8 @@ from PIL import Image
 from torchvision.models import resnet50
 
 from model import ModelConfig, RateDistortionCognition, checkpoint
+from model.config import NAMED
+from model.start import start_transforms
 from training import stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
 from training.cognition import CognitionLoss
@@ -91,6 +93,23 @@ def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
     codec = Codec(tmp_path / "bundle")
     picture = np.zeros((70, 50, 3), np.uint8)
     assert codec.decode(codec.encode(picture)).shape == picture.shape
+
+
+def test_the_large_configuration_trains() -> None:
+    """Both branches, one step from the principal components: every parameter of the transforms gets a gradient."""
+    torch.manual_seed(0)
+    model = RateDistortionCognition(NAMED["large"])
+    assert model.auxiliary is not None
+    folded = torch.rand(40, 192, 8, 8)
+    start_transforms(model.primary, folded)
+    model.auxiliary.start_from(model.primary)
+    base = model.primary(folded[:2], torch.tensor([2.0, 5.0]))
+    extra = model.auxiliary(folded[:2], torch.tensor([2.0, 5.0]), base)
+    loss = base.bits.sum() + extra.bits.sum() + 1e5 * (base.image + extra.image - folded[:2]).square().sum()
+    (loss + 1e5 * (base.image - folded[:2]).square().sum()).backward()
+    for branch in (model.primary, model.auxiliary):
+        for part in (branch.analysis, branch.synthesis):
+            assert all(p.grad is not None and p.grad.isfinite().all() for p in part.parameters())
 
 
 def test_auxiliary_transforms_start_from_the_primary_or_from_another_checkpoint(tmp_path) -> None:

@@ -14,7 +14,8 @@ import sys
 import torch
 from torch import Tensor
 
-from model import ModelConfig, RateDistortionCognition, checkpoint
+from model import RateDistortionCognition, checkpoint
+from model.config import NAMED
 from model.start import start_transforms
 from model.transforms import unfold
 from training.backbone import load_backbone
@@ -38,8 +39,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_options(parser)
     parser.add_argument("--init", help="checkpoint to start from (else random)")
+    parser.add_argument(
+        "--config", choices=list(NAMED), default="light", help="architecture that --branch changes"
+    )
     branch_option(parser)
-    parser.add_argument("--levels", type=int, default=8, help="trained gain levels")
+    parser.add_argument("--levels", type=int, help="trained gain levels")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     parser.add_argument(
         "--loss", choices=["mse", "cognition"], default="mse", help="cognition needs --backbone"
@@ -75,7 +79,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.init:
         model = checkpoint.load(args.init)
     else:
-        config = ModelConfig(primary=branch_config(args.branch), auxiliary=None, levels=args.levels)
+        named = NAMED[args.config]
+        primary = branch_config(args.branch, **dataclasses.asdict(named.primary))
+        config = dataclasses.replace(
+            named, primary=primary, auxiliary=None, levels=args.levels or named.levels
+        )
         if args.lambdas:
             config = dataclasses.replace(config, primary_lambda=tuple(args.lambdas))
         model = RateDistortionCognition(config)
