@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,10 @@ from runtime import backends, container, pixels, symbols
 from runtime.bundle import PIXEL_STRIDE, Bundle
 from runtime.container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, number_within, to_fixed
 from runtime.errors import DamagedAuxiliaryWarning, InputError, LimitError
+from runtime.pipeline import in_order
 from runtime.symbols import Symbols
 
+Run = Callable[[str, dict[str, np.ndarray]], list[np.ndarray]]  # of a backend
 MAX_PIXELS = 1 << 25
 MAX_THREADS = 1024
 
@@ -45,6 +49,7 @@ class Codec:
             raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
         self.bundle = Bundle(model)
         self._backend = backends.create(backend, self.bundle, threads, session_options)
+        self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
 
     @property
@@ -73,6 +78,39 @@ class Codec:
         (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. Raises InputError,
         LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
+        return self._encode(image, quality, layers, base_quality, aux_quality, self._backend.run)
+
+    def encode_batch(
+        self,
+        images: Iterable[Any],
+        quality: float = 50,
+        layers: str | int = "all",
+        base_quality: float | None = None,
+        aux_quality: float | None = None,
+        workers: int | None = None,
+    ) -> Iterator[bytes]:
+        """Streams of many pictures, in their order; the same bytes as `encode` gives one by one.
+
+        Pictures may differ in size, and are read from `images` as they are needed. Conversion and entropy coding of
+        some overlap with the networks of another, which run one picture at a time. workers: threads (None: 2 to 4, by
+        the number of cores); at most one picture more than that is held. The first error is raised in
+        place of its result and ends the iteration.
+        """
+
+        def work(image: Any) -> bytes:
+            return self._encode(image, quality, layers, base_quality, aux_quality, self._take_turns)
+
+        return in_order(work, images, _workers(workers))
+
+    def _encode(
+        self,
+        image: Any,
+        quality: float,
+        layers: str | int,
+        base_quality: float | None,
+        aux_quality: float | None,
+        run: Run,
+    ) -> bytes:
         count = self._layers(layers)
         if isinstance(layers, int | np.integer) and layers > self.slices:
             raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
@@ -89,10 +127,10 @@ class Codec:
         }
         if count and self.bundle.auxiliary is not None:
             inputs["aux_level"] = _float(self.bundle.auxiliary.level(auxiliary))
-            z1, y1, z2, y2 = (a[0] for a in self._backend.run("encode_full", inputs))
+            z1, y1, z2, y2 = (a[0] for a in run("encode_full", inputs))
             coded = Symbols(z1, y1, z2, y2, count)
         else:
-            z1, y1 = (a[0] for a in self._backend.run("encode_base", inputs))
+            z1, y1 = (a[0] for a in run("encode_base", inputs))
             coded = Symbols(z1, y1)
         identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
         header = Header(width, height, dial, base, auxiliary, *identities)
@@ -106,11 +144,40 @@ class Codec:
         is made without that part, with a DamagedAuxiliaryWarning. Raises TruncatedError, CorruptError,
         UnsupportedError, WrongModelError, LimitError, InputError, BackendError.
         """
+        picture, problem = self._decode(data, beta, layers, self._backend.run)
+        _warn(problem)
+        return picture
+
+    def decode_batch(
+        self,
+        streams: Iterable[Buffer],
+        beta: float = 0.0,
+        layers: str | int | None = None,
+        workers: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Pictures of many streams, in their order; what `decode` gives one by one. As `encode_batch`.
+
+        A DamagedAuxiliaryWarning is given when its picture is taken.
+        """
+
+        def work(data: Buffer) -> tuple[np.ndarray, str | None]:
+            return self._decode(data, beta, layers, self._take_turns)
+
+        return _unpacked(in_order(work, streams, _workers(workers)))
+
+    def _take_turns(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        with self._turn:
+            return self._backend.run(graph, inputs)
+
+    def _decode(
+        self, data: Buffer, beta: float, layers: str | int | None, run: Run
+    ) -> tuple[np.ndarray, str | None]:
+        """The picture, and what of the stream was damaged or missing."""
         beta = number_within(beta, 1, "beta")
         count = self._layers("all" if layers is None else layers)
         stream = self._stream(data)
         header = stream.header
-        coded = self._read(stream, 0 if beta == 1 else count)
+        coded = symbols.read(stream, self.bundle, 0 if beta == 1 else count)
         inputs = {
             "z1": coded.z1[None],
             "y1": coded.y1[None],
@@ -122,10 +189,10 @@ class Codec:
             inputs["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
             inputs["slices"] = np.array([coded.slices], np.int32)
             inputs["beta"] = _float(beta)
-            (out,) = self._backend.run("decode_full", inputs)
+            (out,) = run("decode_full", inputs)
         else:
-            (out,) = self._backend.run("decode_base", inputs)
-        return pixels.from_tensor(out, header.height, header.width)
+            (out,) = run("decode_base", inputs)
+        return pixels.from_tensor(out, header.height, header.width), coded.problem
 
     def info(self, data: Buffer) -> dict[str, Any]:
         """What a stream says of itself, without decoding it; any model's stream, JSON-ready.
@@ -154,7 +221,8 @@ class Codec:
         primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (zeros in
         slices that were not received). Raises and warns as `decode` does.
         """
-        coded = self._read(self._stream(data), self.slices)
+        coded = symbols.read(self._stream(data), self.bundle, self.slices)
+        _warn(coded.problem)
         found = {"primary_hyper": coded.z1, "primary_latents": coded.y1}
         if coded.z2 is not None and coded.y2 is not None:
             found["auxiliary_hyper"] = coded.z2
@@ -166,12 +234,6 @@ class Codec:
         container.identify(stream.header, self.bundle.parse_id, self.bundle.picture_id)
         self._check_size(stream.header.height, stream.header.width)
         return stream
-
-    def _read(self, stream: container.Stream, count: int) -> Symbols:
-        coded = symbols.read(stream, self.bundle, count)
-        if coded.problem is not None:
-            warnings.warn(f"decoded without it: {coded.problem}", DamagedAuxiliaryWarning, stacklevel=3)
-        return coded
 
     def _check_size(self, height: int, width: int) -> None:
         """LimitError for pictures over the limit with their padding, which decides what is allocated."""
@@ -189,6 +251,26 @@ class Codec:
         if isinstance(layers, bool) or not isinstance(layers, int | np.integer) or layers < 0:
             raise InputError(f'layers must be "all", "base" or a number of slices, got {layers!r}')
         return min(int(layers), self.slices)
+
+
+def _warn(problem: str | None) -> None:
+    if problem is not None:
+        # Where the caller of Codec is: this function, the method, then that.
+        warnings.warn(f"decoded without it: {problem}", DamagedAuxiliaryWarning, stacklevel=3)
+
+
+def _unpacked(found: Iterator[tuple[np.ndarray, str | None]]) -> Iterator[np.ndarray]:
+    for picture, problem in found:
+        _warn(problem)
+        yield picture
+
+
+def _workers(count: int | None) -> int:
+    if count is None:
+        return min(4, max(2, os.cpu_count() or 2))
+    if type(count) is not int or not 1 <= count <= MAX_THREADS:
+        raise InputError(f"workers must be 1 to {MAX_THREADS} or None, got {count!r}")
+    return count
 
 
 def _float(value: float) -> np.ndarray:

@@ -1,0 +1,31 @@
+"""Work on a stream of items by several threads, results in order, memory bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Results of `work` in the order of `items`, at most `workers` + 1 of them under way or waiting to be taken.
+
+    Items are read when there is room for them, in the thread that takes results. An exception of `work` is raised in
+    place of its result and ends the iteration, as does one of `items`; so does closing the iterator. Items that were
+    not begun then are dropped.
+    """
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="rdc")
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
