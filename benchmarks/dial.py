@@ -19,6 +19,7 @@ from pytorch_msssim import ms_ssim
 from tqdm import tqdm
 
 from benchmarks.common import photos, psnr, table
+from benchmarks.rate_cognition import by_pictures
 from benchmarks.tasks import TASKS, Picture
 from runtime import Codec
 
@@ -27,7 +28,7 @@ BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def similarity(a: Picture, b: Picture) -> float:
     """MS-SSIM of two pictures, 0 to 1."""
-    first, second = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1)[None].float() for x in (a, b))
+    first, second = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() for x in (a, b))
     return float(ms_ssim(first, second, data_range=255))
 
 
@@ -59,13 +60,15 @@ def measure(codec: Codec, quality: float, data: Path, folder: Path, tasks: list[
         for metric, of in (("PSNR", psnr), ("MS-SSIM", similarity)):
             value = float(np.mean([of(a, b) for a, b in zip(pictures, decoded, strict=True)]))
             rows.append([quality, beta, folder.name, metric, bpp, value])
-    for name in tasks:
-        task = TASKS[name](data, 2)
-        everything = np.arange(len(task.items))
-        bpp = float(np.mean([8 * len(decoder.stream(rgb)) / rgb[..., 0].size for _, rgb in task.items]))
-        for beta in tqdm(BETAS, desc=f"quality {quality:g}: {name}", file=sys.stderr):
-            predictions = [task.predict(i, decoder(rgb, beta)) for i, (_, rgb) in enumerate(task.items)]
-            rows.append([quality, beta, name, task.metric, bpp, task.scorer(predictions)(everything)])
+    for group in by_pictures([TASKS[name](data, 2) for name in tasks]):
+        items = group[0].items
+        bpp = float(np.mean([8 * len(decoder.stream(rgb)) / rgb[..., 0].size for _, rgb in items]))
+        names = ", ".join(task.name for task in group)
+        for beta in tqdm(BETAS, desc=f"quality {quality:g}: {names}", file=sys.stderr):
+            shown = [decoder(rgb, beta) for _, rgb in items]
+            for task in group:
+                score = task.scorer([task.predict(i, rgb) for i, rgb in enumerate(shown)])
+                rows.append([quality, beta, task.name, task.metric, bpp, score(np.arange(len(items)))])
     return rows
 
 

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -41,16 +42,28 @@ class Curve:
         return self.bpp[:, rows].mean(1), np.array([score(rows) for score in self.scores])
 
 
-def measure(task: Task, code: Coder, qualities: list[float]) -> Curve:
-    bpp, scores = np.zeros((len(qualities), len(task.items))), []
+def measure(tasks: list[Task], code: Coder, qualities: list[float]) -> list[Curve]:
+    """A curve for each of the tasks, which have the same pictures: each is coded once."""
+    items = tasks[0].items
+    bpp, scores = np.zeros((len(qualities), len(items))), [list[Score]() for _ in tasks]
     for q, quality in enumerate(qualities):
-        predictions = []
-        for index, (_, rgb) in enumerate(task.items):
+        predictions: list[list[Any]] = [[] for _ in tasks]
+        for index, (_, rgb) in enumerate(items):
             size, decoded = code(rgb, quality)
             bpp[q, index] = 8 * size / rgb[..., 0].size
-            predictions.append(task.predict(index, decoded))
-        scores.append(task.scorer(predictions))
-    return Curve(bpp, scores)
+            for task, found in zip(tasks, predictions, strict=True):
+                found.append(task.predict(index, decoded))
+        for task, found, score in zip(tasks, predictions, scores, strict=True):
+            score.append(task.scorer(found))
+    return [Curve(bpp, score) for score in scores]
+
+
+def by_pictures(tasks: list[Task]) -> list[list[Task]]:
+    """Tasks that judge the same pictures together."""
+    groups: dict[tuple[str, ...], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(tuple(name for name, _ in task.items), []).append(task)
+    return list(groups.values())
 
 
 def rdc(codec: Codec, layers: str, beta: float) -> Coder:
@@ -147,22 +160,27 @@ def main(argv: list[str] | None = None) -> None:
     found: dict[str, dict[str, Curve]] = {}
     metrics: dict[str, str] = {}
     originals: dict[str, float] = {}
-    rows, savings = [], []
-    for name in args.tasks:
-        task = TASKS[name](args.data, args.threads)
-        metrics[name] = task.metric
-        everything = np.arange(len(task.items))
-        unchanged = task.scorer([task.predict(i, rgb) for i, (_, rgb) in enumerate(task.items)])
-        originals[name] = unchanged(everything)
-        found[name] = {}
-        for label, (code, qualities) in tqdm(coders.items(), desc=name, file=sys.stderr):
-            curve = found[name][label] = measure(task, code, qualities)
-            for quality, bpp, metric in zip(qualities, *curve.at(everything), strict=True):
-                rows.append([name, task.metric, label, float(quality), float(bpp), float(metric)])
-        for label in coders:
-            if label != "rdc-base":
-                against = interval(found[name][label], found[name]["rdc-base"], args.samples)
-                savings.append([name, label, *(100 * value for value in against)])
+    rows: list[list[Any]] = []
+    savings: list[list[Any]] = []
+    for group in by_pictures([TASKS[name](args.data, args.threads) for name in args.tasks]):
+        everything = np.arange(len(group[0].items))
+        for task in group:
+            metrics[task.name] = task.metric
+            unchanged = task.scorer([task.predict(i, rgb) for i, (_, rgb) in enumerate(task.items)])
+            originals[task.name] = unchanged(everything)
+        names = ", ".join(task.name for task in group)
+        for label, (code, qualities) in tqdm(coders.items(), desc=names, file=sys.stderr):
+            for task, curve in zip(group, measure(group, code, qualities), strict=True):
+                found.setdefault(task.name, {})[label] = curve
+                for quality, bpp, metric in zip(qualities, *curve.at(everything), strict=True):
+                    rows.append([task.name, task.metric, label, float(quality), float(bpp), float(metric)])
+        for task in group:
+            curves = found[task.name]
+            for label in coders:
+                if label != "rdc-base":
+                    against = interval(curves[label], curves["rdc-base"], args.samples)
+                    savings.append([task.name, label, *(100 * value for value in against)])
+    rows.sort(key=lambda row: (args.tasks.index(row[0]), list(coders).index(row[2]), row[3]))
     if args.plot:
         plot(found, metrics, originals, args.plot)
     if args.json:
