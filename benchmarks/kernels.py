@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib.util
 import itertools
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from benchmarks.common import table
 
+CMAKE = (sys.executable, "-m", "cmake") if importlib.util.find_spec("cmake") else ("cmake",)
 SOURCE = Path(__file__).parents[1] / "kernels" / "cuda"
 TYPES = {torch.float32: 0, torch.float16: 1}
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
@@ -38,22 +41,21 @@ class Shape(ctypes.Structure):
 
 def build(folder: str) -> ctypes.CDLL:
     options = ["-DRDC_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=native"]
+    subprocess.run([*CMAKE, "-S", str(SOURCE), "-B", folder, *options], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(
-        ["cmake", "-S", str(SOURCE), "-B", folder, *options], check=True, stdout=subprocess.DEVNULL
-    )
-    subprocess.run(
-        ["cmake", "--build", folder, "--target", "rdc_kernels"], check=True, stdout=subprocess.DEVNULL
+        [*CMAKE, "--build", folder, "--target", "rdc_kernels"], check=True, stdout=subprocess.DEVNULL
     )
     return ctypes.CDLL(f"{folder}/librdc_kernels.so")
 
 
 def milliseconds(work: Callable[[], Any], rounds: int = 30) -> float:
-    """Median of single runs, after warm-up."""
+    """Median of single runs, after warm-up. The GPU waits before each, so that launching costs nothing."""
     for _ in range(5):
         work()
     times = []
     for _ in range(rounds):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(2_000_000)  # cycles: about a millisecond
         start.record()
         work()
         end.record()
@@ -99,13 +101,14 @@ def cases(dtype: torch.dtype, layout: str, batch: int, height: int, width: int) 
         return Case(kernel, function, name, layout, tensors, numbers, count * moved, count * unfused)
 
     last = [TYPES[dtype], where]
+    cast = 0 if dtype is torch.float32 else size + 4  # of float32 to itself moves nothing
     pixels = torch.zeros(batch, height, width, 3, dtype=torch.int8, device="cuda")
     beta = torch.full((batch,), 0.3, device="cuda")
     x1, r = made(image), made(image)
     # cast, add, divide, transpose, fold with a cast
-    yield case("image_to_tensor", [pixels, x1], [Shape(*image), *last], 1 + size, 5 + 8 + 8 + 8 + 4 + size)
+    yield case("image_to_tensor", [pixels, x1], [Shape(*image), *last], 1 + size, 5 + 8 + 8 + 8 + cast)
     # two casts, multiply, add, select (NaN), clip, scale, round, subtract, unfold, interleave, cast
-    unfused = 2 * (size + 4) + 8 + 12 + 8 + 8 + 8 + 8 + 8 + 8 + 8 + 5
+    unfused = 2 * cast + 8 + 12 + 8 + 8 + 8 + 8 + 8 + 8 + 8 + 5
     yield case("blend_to_image", [x1, r, beta, pixels], [Shape(*image), *last], 2 * size + 1, unfused)
 
     level, gains = torch.full((batch,), 2.3, device="cuda"), torch.rand(8, 192, device="cuda") + 0.5
@@ -115,15 +118,20 @@ def cases(dtype: torch.dtype, layout: str, batch: int, height: int, width: int) 
         # What a single pass can leave unread: rows without its latents, or groups of channels.
         share = 1.0 if index < 0 else {"NCHW": 0.5, "NHWC": 0.25}[layout]
         # three casts, multiply, subtract, select, round, clip, mask, cast; add, mask, add, cast
-        unfused = 3 * (size + 4) + 8 + 12 + 8 + 8 + 8 + 8 + 8 + 12 + 8 + 12 + 4 + size
-        tensors, numbers = (
-            [y, mean, gains, level, acc, symbols, out],
-            [Shape(*latent), 8, index, *last, where],
-        )
-        yield case(f"gain_quantize, pass {index}", tensors, numbers, 2 * size * share + 2 * size + 4, unfused)
-        tensors, numbers = [symbols, mean, acc, out], [Shape(*latent), index, *last, where]
-        unfused = 8 + 2 * (size + 4) + 12 + 8 + 12 + 4 + size
-        yield case(f"gain_dequantize, pass {index}", tensors, numbers, (size + 4) * share + 2 * size, unfused)
+        to_symbols = 3 * cast + 8 + 12 + 8 + 8 + 8 + 8 + 8 + 12 + 8 + 12 + cast
+        to_values = 8 + 2 * cast + 12 + 8 + 12 + cast
+        # TensorRT has no channel-last format for integers: its plugins leave symbols planar.
+        for planes in (0, 1) if layout == "NHWC" else (0,):
+            also = ", planar symbols" if planes else ""
+            symbol_layout = 0 if planes else where
+            tensors, numbers = [y, mean, gains, level, acc, symbols, out], [Shape(*latent), 8, index]
+            moved = 2 * size * share + 2 * size + 4
+            kernel = f"gain_quantize, pass {index}{also}"
+            yield case(kernel, tensors, [*numbers, *last, symbol_layout], moved, to_symbols)
+            tensors, numbers = [symbols, mean, acc, out], [Shape(*latent), index]
+            moved = size * share + 4 * (1 if planes else share) + 2 * size
+            kernel = f"gain_dequantize, pass {index}{also}"
+            yield case(kernel, tensors, [*numbers, *last, symbol_layout], moved, to_values)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -135,6 +143,8 @@ def main(argv: list[str] | None = None) -> None:
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device")
     height, width = map(int, args.size.split("x"))
+    if height % 8 or width % 8:
+        parser.error("--size must be multiples of 8")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         library = build(folder)

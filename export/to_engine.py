@@ -1,6 +1,6 @@
 """Bundle -> TensorRT engines: `python export/to_engine.py BUNDLE [-o DIR]`.
 
-DIR becomes a bundle with engines beside its graphs: `Codec(model=DIR, backend="tensorrt")`. Networks are strongly
+DIR becomes a bundle with engines beside its graphs (a backend that runs them is to come). Networks are strongly
 typed: with --precision fp16 the graphs are those of export/to_half.py. An engine whose key (versions, GPU, graph,
 shapes, flags, plugin library) is in DIR already is kept. --builder rtx uses TensorRT-RTX, which builds without a GPU.
 """
@@ -25,9 +25,8 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import shutil
-
-from export.to_half import half_bundle
+from export.to_half import copy_bundle
+from export.verify import ExportError
 from runtime.bundle import PIXEL_STRIDE, Bundle
 from runtime.errors import BackendError
 
@@ -132,15 +131,16 @@ def _load_rtx_libraries() -> None:
 
 
 def device_name() -> str:
-    """Of the current GPU, with its compute capability; "none" where there is none."""
-    try:
-        from cuda.core import Device
-
-        device = Device()
-        capability = device.compute_capability
-        return f"{device.name} {capability.major}.{capability.minor}"
-    except Exception:  # no driver, no device, or no cuda-core: the reasons have many types
-        return "none"
+    """Of the current GPU, with its compute capability. Raises BackendError where there is none to be found."""
+    for name in ("cuda.core", "cuda.core.experimental"):  # the second until cuda-core 0.5
+        try:
+            device = importlib.import_module(name).Device()
+            device.set_current()
+            capability = device.compute_capability
+            return f"{device.name} {capability.major}.{capability.minor}"
+        except Exception as error:  # no module, driver or device: the reasons have many types
+            reason = error
+    raise BackendError(f"no GPU to build engines for: {reason}")
 
 
 def build_engine(
@@ -170,22 +170,24 @@ def build_engine(
         config.hardware_compatibility_level = (
             levels.AMPERE_PLUS if options.hardware == "ampere+" else levels.SAME_COMPUTE_CAPABILITY
         )
-    cache = _timing_cache(config, options)
+    _use_timing_cache(config, options)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise BackendError(f"{graph.name}: the builder made no engine; its log says why")
-    if cache is not None and options.timing_cache:
+    if options.timing_cache and (cache := config.get_timing_cache()) is not None:
         _write(Path(options.timing_cache), bytes(cache.serialize()))
     return bytes(engine)
 
 
-def _timing_cache(config: Any, options: Options) -> Any:
+def _use_timing_cache(config: Any, options: Options) -> None:
+    """Timings of another GPU or version are no use: then a new cache begins."""
     if not options.timing_cache:
-        return None
+        return
     path = Path(options.timing_cache)
-    cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache
+    for known in (path.read_bytes() if path.exists() else b"", b""):
+        cache = config.create_timing_cache(known)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -204,20 +206,32 @@ def engine_key(facts: dict[str, Any]) -> str:
 
 
 def prepare(bundle: Path, folder: Path, precision: str) -> dict[str, Any]:
-    """Make `folder` the bundle (its fp16 form) unless it is that already; returns its manifest."""
-    source = Bundle(bundle)
+    """Make `folder` the bundle in this precision, unless it was made of just that; returns its manifest."""
+    source = _sha(bundle / "manifest.json")
     if (folder / "manifest.json").exists():
-        known = Bundle(folder)
-        same = known.picture_id == source.picture_id and known.parse_id == source.parse_id
-        if same and known.manifest.get("precision", "fp32") == precision:
-            return known.manifest
-    if precision == "fp16":
-        half_bundle(bundle, folder)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (*source.manifest["files"], "manifest.json"):
-            shutil.copyfile(bundle / name, folder / name)
+        manifest = Bundle(folder).manifest
+        if (manifest.get("made_from"), manifest.get("precision")) == (source, precision):
+            return manifest
+    copy_bundle(bundle, folder, precision)  # engines of what was there go with it
     return Bundle(folder).manifest
+
+
+def facts_of(
+    trt: Any, builder: str, graph: Path, weights: str, shapes: dict[str, Any], options: Options
+) -> dict[str, Any]:
+    """Everything that an engine depends on. Raises BackendError where TensorRT builds for a GPU that has no name."""
+    return {
+        "builder": builder,
+        "version": trt.__version__,
+        "gpu": device_name() if builder == "tensorrt" else "any",
+        "graph": _sha(graph),
+        "weights": weights,
+        "shapes": shapes,
+        "precision": options.precision,
+        "version_compatible": options.version_compatible,
+        "hardware": options.hardware,
+        "plugins": _sha(Path(options.plugins)) if options.plugins else None,
+    }
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -268,7 +282,8 @@ def main(argv: list[str] | None = None) -> int:
         shapes = shapes_of(described["inputs"], sizes)
         graph, engine = folder / described["file"], folder / f"{name}.engine"
         plans[name] = graph, engine, shapes
-        print(trtexec(graph, engine, shapes, options))
+        if args.builder == "tensorrt":
+            print(trtexec(graph, engine, shapes, options))
     if args.print_trtexec:
         return 0
     trt = load_builder(args.builder)
@@ -278,18 +293,7 @@ def main(argv: list[str] | None = None) -> int:
     record = folder / ENGINES
     known = json.loads(record.read_text()) if record.exists() else {}
     for name, (graph, engine, shapes) in plans.items():
-        facts = {
-            "builder": args.builder,
-            "version": trt.__version__,
-            "gpu": device_name() if args.builder == "tensorrt" else "any",
-            "graph": _sha(graph),
-            "weights": manifest["files"]["weights.bin"],
-            "shapes": shapes,
-            "precision": options.precision,
-            "version_compatible": options.version_compatible,
-            "hardware": options.hardware,
-            "plugins": _sha(Path(options.plugins)) if options.plugins else None,
-        }
+        facts = facts_of(trt, args.builder, graph, manifest["files"]["weights.bin"], shapes, options)
         key = engine_key(facts)
         if (
             known.get(name, {}).get("key") == key
@@ -308,5 +312,5 @@ def main(argv: list[str] | None = None) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BackendError as error:
+    except (BackendError, ExportError) as error:
         sys.exit(f"error: {error}")

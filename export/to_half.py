@@ -124,10 +124,19 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
-def half_bundle(source: Path, folder: Path) -> None:
-    """Write the fp16 form of a bundle to `folder`, which is replaced as a whole. Raises ExportError if that holds
-    something else than a bundle, CodecError if `source` is none."""
-    Bundle(source)
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def copy_bundle(source: Path, folder: Path, precision: str) -> None:
+    """Write a bundle in this precision to `folder`, which is replaced as a whole; the manifest's `made_from` is the
+    SHA-256 of the source's. Raises ExportError if `folder` is the source or no bundle, or the source has not the
+    precision to give; CodecError if it is no bundle."""
+    known = Bundle(source).manifest.get("precision", "fp32")
+    if known != precision and known != "fp32":
+        raise ExportError(f"{source} is an {known} bundle: {precision} graphs are made of fp32 ones")
+    if folder.resolve() == source.resolve():
+        raise ExportError(f"{folder} is the bundle itself, which would be replaced")
     if not replaceable(folder):
         raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
@@ -135,14 +144,15 @@ def half_bundle(source: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         made = Path(temporary) / "bundle"
         made.mkdir()
-        weights = WeightsFile(made / WEIGHTS)
-        for graph in manifest["graphs"].values():
-            write_graph(to_half(onnx.load(str(source / graph["file"]))), made / graph["file"], weights)
-        weights.close()
+        if known != precision:
+            weights = WeightsFile(made / WEIGHTS)
+            for graph in manifest["graphs"].values():
+                write_graph(to_half(onnx.load(str(source / graph["file"]))), made / graph["file"], weights)
+            weights.close()
         for name in manifest["files"]:
             if not (made / name).exists():
                 shutil.copyfile(source / name, made / name)
-        manifest["precision"] = "fp16"
+        manifest |= {"precision": precision, "made_from": _sha(source / MANIFEST)}
         manifest["files"] = {
             p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(made.iterdir())
         }
@@ -158,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the fp16 bundle")
     args = parser.parse_args(argv)
-    half_bundle(args.bundle, args.output)
+    copy_bundle(args.bundle, args.output, "fp16")
     size = sum(p.stat().st_size for p in args.output.iterdir())
     print(f"{args.output}: {size / 1e6:.1f} MB")
 

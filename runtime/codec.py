@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -259,10 +260,11 @@ def _warn(problem: str | None) -> None:
         warnings.warn(f"decoded without it: {problem}", DamagedAuxiliaryWarning, stacklevel=3)
 
 
-def _unpacked(found: Iterator[tuple[np.ndarray, str | None]]) -> Iterator[np.ndarray]:
-    for picture, problem in found:
-        _warn(problem)
-        yield picture
+def _unpacked(found: Generator[tuple[np.ndarray, str | None], None, None]) -> Iterator[np.ndarray]:
+    with contextlib.closing(found):  # its threads end with this, also where the warning is an error
+        for picture, problem in found:
+            _warn(problem)
+            yield picture
 
 
 def _workers(count: int | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,21 +11,34 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
     """Results of `work` in the order of `items`, at most `workers` + 1 of them under way or waiting to be taken.
 
     Items are read when there is room for them, in the thread that takes results. An exception of `work` is raised in
-    place of its result and ends the iteration, as does one of `items`; so does closing the iterator. Items that were
-    not begun then are dropped.
+    place of its result and ends the iteration, one of `items` after the results of those before it; so does
+    closing the iterator. Items that were not begun then are dropped.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="rdc")
+    failure: Exception | None = None
     try:
-        for item in items:
+        rest = iter(items)
+        while True:
+            try:
+                item = next(rest)
+            except StopIteration:
+                break
+            except Exception as error:  # what was begun before it comes first
+                failure = error
+                break
             waiting.append(pool.submit(work, item))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        if failure is not None:
+            raise failure
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+CMAKE = (sys.executable, "-m", "cmake")  # of the environment, which need not be on the path
 SOURCE = Path(__file__).parents[1] / "kernels" / "cuda"
 LAYOUTS = ("planar", "channel-last")
 MIXED = (*LAYOUTS, "channel-last, planar symbols")
@@ -30,7 +32,7 @@ def build(folder: Path, cuda: bool, *options: str) -> Path:
         f"-DRDC_CUDA={'ON' if cuda else 'OFF'}",
         *options,
     ]
-    for command in (configure, ["cmake", "--build", str(folder), "--target", target, "--parallel", "2"]):
+    for command in (configure, [*CMAKE, "--build", str(folder), "--target", target, "--parallel", "2"]):
         subprocess.run(command, check=True, capture_output=True, text=True)
     (library,) = folder.glob(f"lib{target}.*")
     return library

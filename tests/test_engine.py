@@ -8,12 +8,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import SHIPPED, TINY
 
 from export import to_engine
 from export.to_engine import Options, Range, dimensions, engine_key, shapes_of, trtexec
+from export.to_half import copy_bundle
 from runtime.errors import BackendError
 
 # Of TensorRT 11.1's trtexec (samples/common/sampleOptions.cpp), those that command lines here may have.
@@ -62,10 +64,40 @@ def test_command_lines_are_those_of_trtexec(tmp_path, capsys) -> None:
     assert plain.endswith("--minShapes=z:1x2 --optShapes=z:1x3 --maxShapes=z:2x4")
 
 
-def test_a_key_depends_on_every_fact() -> None:
-    facts = {"version": "11.4", "gpu": "A", "shapes": {"z": [(1, 2)]}, "precision": "fp16"}
-    keys = {engine_key(facts), *(engine_key(facts | {name: "other"}) for name in facts)}
-    assert len(keys) == 5 and engine_key(dict(reversed(facts.items()))) == engine_key(facts)
+def test_a_key_depends_on_everything_that_an_engine_is_built_of(tmp_path, monkeypatch) -> None:
+    graph, plugins = tmp_path / "graph", tmp_path / "plugins"
+    graph.write_bytes(b"graph"), plugins.write_bytes(b"plugins")
+    monkeypatch.setattr(to_engine, "device_name", lambda: "GPU 9.0")
+
+    def key(version="11.4", builder="tensorrt", weights="w", shapes=((1, 2),), **options) -> str:
+        trt = SimpleNamespace(__version__=version)
+        facts = to_engine.facts_of(trt, builder, graph, weights, {"z": shapes}, Options(**options))
+        return engine_key(facts)
+
+    keys = [
+        key(), key("11.5"), key(builder="rtx"), key(weights="v"), key(shapes=((1, 3),)), key(precision="fp32"),
+        key(plugins=str(plugins)), key(version_compatible=True), key(hardware="ampere+"),
+    ]  # fmt: skip
+    graph.write_bytes(b"other graph")
+    keys.append(key())
+    plugins.write_bytes(b"other plugins")
+    keys.append(key(plugins=str(plugins)))
+    monkeypatch.setattr(to_engine, "device_name", lambda: "GPU 10.0")
+    keys.append(key())
+    assert len(set(keys)) == len(keys) and key() == keys[-1]
+
+
+def test_a_source_that_changed_is_copied_anew(tmp_path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "engines"
+    copy_bundle(TINY, source, "fp32")
+    first = to_engine.prepare(source, folder, "fp16")
+    (folder / "decode_base.engine").write_bytes(b"of that graph")
+    assert to_engine.prepare(source, folder, "fp16") == first and (folder / "decode_base.engine").exists()
+    manifest = json.loads((source / "manifest.json").read_text())
+    manifest["quality_map"]["base_quality"][-1] -= 1
+    (source / "manifest.json").write_text(json.dumps(manifest))
+    assert to_engine.prepare(source, folder, "fp16")["quality_map"] == manifest["quality_map"]
+    assert not (folder / "decode_base.engine").exists()
 
 
 def test_a_builder_that_is_missing_is_a_clear_error(monkeypatch) -> None:

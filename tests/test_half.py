@@ -10,19 +10,20 @@ import pytest
 from conftest import SHIPPED, TINY
 
 from benchmarks.common import psnr
-from export.to_half import half_bundle, to_half
+from export.to_half import copy_bundle, to_half
+from export.verify import ExportError
 from runtime import Codec
 
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     folder = tmp_path_factory.mktemp("half") / "bundle"
-    half_bundle(SHIPPED, folder)
+    copy_bundle(SHIPPED, folder, "fp16")
     return Codec(folder, threads=2)
 
 
 def test_an_fp16_bundle_is_the_same_model_in_half_the_weights(tmp_path) -> None:
-    half_bundle(TINY, tmp_path / "half")
+    copy_bundle(TINY, tmp_path / "half", "fp16")
     before, after = (json.loads((f / "manifest.json").read_text()) for f in (TINY, tmp_path / "half"))
     assert after["precision"] == "fp16"
     assert all(after[k] == before[k] for k in ("parse_id", "picture_id", "quality_map", "parsing"))
@@ -34,7 +35,9 @@ def test_an_fp16_bundle_is_the_same_model_in_half_the_weights(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["encode_full", "decode_full"])
 def test_only_what_decides_symbols_or_adds_up_stays_fp32(name: str) -> None:
-    graph = to_half(onnx.load(str(SHIPPED / f"{name}.onnx"))).graph
+    model = onnx.shape_inference.infer_shapes(to_half(onnx.load(str(SHIPPED / f"{name}.onnx"))))
+    graph = model.graph
+    values = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input)}
     types = {t.name: t.data_type for t in graph.initializer}
     exact = {
         n.input[1] for n in graph.node if n.op_type == "Conv" and types[n.input[1]] == onnx.TensorProto.FLOAT
@@ -45,7 +48,20 @@ def test_only_what_decides_symbols_or_adds_up_stays_fp32(name: str) -> None:
     assert exact == expected
     for node in graph.node:
         if node.op_type in ("GainQuantize", "GainDequantize"):
-            assert not any(i.endswith("_half") for i in node.input)
+            known = [values[i] for i in node.input if i in values]
+            assert len(known) >= 2 and onnx.TensorProto.FLOAT16 not in known
+    assert onnx.TensorProto.FLOAT16 in values.values()
+
+
+def test_a_bundle_is_never_replaced_by_its_own_copy(tmp_path) -> None:
+    source = tmp_path / "source"
+    copy_bundle(TINY, source, "fp32")
+    with pytest.raises(ExportError, match="the bundle itself"):
+        copy_bundle(source, source, "fp16")
+    copy_bundle(source, tmp_path / "half", "fp16")
+    with pytest.raises(ExportError, match="is an fp16 bundle"):
+        copy_bundle(tmp_path / "half", tmp_path / "back", "fp32")
+    assert (source / "weights.bin").read_bytes() == (TINY / "weights.bin").read_bytes()
 
 
 def test_streams_of_either_precision_decode_under_the_other(half, shipped, photos) -> None:

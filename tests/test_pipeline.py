@@ -91,8 +91,19 @@ def test_an_error_of_the_pictures_ends_the_batch(tiny, pictures) -> None:
         yield pictures[0]
         raise OSError("the disk is gone")
 
+    results = tiny.encode_batch(broken(), workers=4)
+    assert next(results) == tiny.encode(pictures[0])
     with pytest.raises(OSError, match="the disk"):
-        list(tiny.encode_batch(broken()))
+        next(results)
+
+
+def test_an_earlier_error_of_the_work_comes_before_one_of_the_items() -> None:
+    def items():
+        yield 0
+        raise OSError("later")
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda k: 1 // k, items(), 4))
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "two"])
@@ -109,3 +120,8 @@ def test_a_damaged_stream_warns_when_its_picture_is_taken(tiny, photo) -> None:
         next(results)
     with pytest.warns(DamagedAuxiliaryWarning, match="decoded without it"):
         assert next(results).shape == photo.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DamagedAuxiliaryWarning) as caught:
+            list(tiny.decode_batch([streams[1], *streams * 3]))
+    assert caught.tb is not None and all(not t.name.startswith("rdc") for t in threading.enumerate())

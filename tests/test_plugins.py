@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import run_operator
+from kernel_library import CMAKE
 
 ROOT = Path(__file__).parents[1]
 FLOAT, HALF, INT8, INT32 = 0, 1, 2, 3  # nvinfer1::DataType
@@ -231,7 +232,7 @@ def test_the_registry_of_tensorrt_finds_and_creates_them(tmp_path) -> None:
     ]
     for command in (
         [*build, "-DCMAKE_CUDA_ARCHITECTURES=90"],
-        ["cmake", "--build", str(tmp_path), "--parallel", "2"],
+        [*CMAKE, "--build", str(tmp_path), "--parallel", "2"],
     ):
         subprocess.run(command, check=True, capture_output=True, text=True)
     (library,) = tmp_path.glob("librdc_tensorrt_plugins.*")

@@ -1,7 +1,7 @@
 // GainQuantize and GainDequantize: the latent of one quadtree pass (or of all) to symbols and back.
 //
-// A thread has the latents of 16 bytes, neighbours in memory, of one image. In both layouts most threads of a single
-// pass find none of theirs in it, and read neither y (symbols) nor the mean then.
+// A thread has the latents of 16 bytes, neighbours in memory, of one image. Threads that find none of theirs in the pass,
+// half of them in NCHW and three quarters in NHWC, read neither y (symbols) nor the mean.
 #include <cuda_runtime_api.h>
 
 #include "dispatch.cuh"
