@@ -250,6 +250,8 @@ def test_the_auxiliary_latent_has_as_many_channels_as_the_primary() -> None:
 
 def test_every_parameter_learns() -> None:
     model = small_model().train()
+    for gain in (model.primary.gain, model.auxiliary.gain):
+        gain.log_gain.data += 2.0  # so that some z are not zero, which are all that the hyper-synthesis sees
     for branch in (model.primary, model.auxiliary):
         torch.nn.init.normal_(branch.scale_network.heads.weight)  # they start at zero
     x, level = image(64, 64), torch.tensor([1.5, 3.0])
