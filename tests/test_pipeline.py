@@ -120,6 +120,7 @@ def test_a_damaged_stream_warns_when_its_picture_is_taken(tiny, photo) -> None:
         next(results)
     with pytest.warns(DamagedAuxiliaryWarning, match="decoded without it"):
         assert next(results).shape == photo.shape
+    assert next(results, None) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(DamagedAuxiliaryWarning) as caught:
