@@ -64,7 +64,7 @@ class Kernels:
     """
 
     def __init__(self, library: Path, device: bool = False) -> None:
-        self.library = ctypes.CDLL(str(library))
+        self.native = ctypes.CDLL(str(library))
         self.device = device
 
     def _to_memory(self, array: np.ndarray) -> Any:
@@ -101,7 +101,7 @@ class Kernels:
         dtype = next(a.dtype for a in [*inputs, *outputs] if a.shape == shape and a.dtype != np.int32)
         memory = [self._to_memory(laid_out(a)) for a in inputs]
         results = [self._to_memory(laid_out(a)) for a in outputs]
-        status = getattr(self.library, name)(
+        status = getattr(self.native, name)(
             *map(self._address, (*memory, *results)),
             _Shape(*shape),
             *numbers,

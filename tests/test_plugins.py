@@ -58,21 +58,21 @@ class Harness:
     """tests/plugin_harness.cpp: plugins in place of TensorRT's."""
 
     def __init__(self, library: Path) -> None:
-        self.library = ctypes.CDLL(str(library))
-        self.library.harness_create.restype = ctypes.c_void_p
-        self.library.harness_create.argtypes = [
+        self.native = ctypes.CDLL(str(library))
+        self.native.harness_create.restype = ctypes.c_void_p
+        self.native.harness_create.argtypes = [
             ctypes.c_char_p,
             ctypes.c_char_p,
             ctypes.c_int64,
             ctypes.c_bool,
         ]
-        self.library.harness_timing_id.restype = ctypes.c_char_p
-        self.library.harness_supports.restype = ctypes.c_bool
+        self.native.harness_timing_id.restype = ctypes.c_char_p
+        self.native.harness_supports.restype = ctypes.c_bool
 
     def create(
         self, name: str, field: str | None = None, value: int = 0, wide: bool = False
     ) -> ctypes.c_void_p | None:
-        found = self.library.harness_create(name.encode(), field.encode() if field else None, value, wide)
+        found = self.native.harness_create(name.encode(), field.encode() if field else None, value, wide)
         return ctypes.c_void_p(found) if found else None
 
     def describe(self, arrays: list[np.ndarray], formats: list[int]) -> ctypes.Array[_Tensor]:
@@ -94,8 +94,8 @@ class Harness:
 
         arrays = [laid_out(a, f) for a, f in zip([*inputs, *outputs], formats, strict=True)]
         tensors = self.describe(arrays, formats)
-        assert self.library.harness_supports(plugin, tensors, len(inputs), len(outputs))
-        assert self.library.harness_enqueue(plugin, tensors, len(inputs), len(outputs), None) == 0
+        assert self.native.harness_supports(plugin, tensors, len(inputs), len(outputs))
+        assert self.native.harness_enqueue(plugin, tensors, len(inputs), len(outputs), None) == 0
         return arrays[len(inputs) :]
 
 
@@ -139,7 +139,7 @@ def test_only_valid_fields_make_plugins(harness) -> None:
 
 
 def test_timing_ids_tell_plugins_apart(harness) -> None:
-    ids = [harness.library.harness_timing_id(harness.create("GainQuantize", "pass", k)) for k in (0, 1, 1)]
+    ids = [harness.native.harness_timing_id(harness.create("GainQuantize", "pass", k)) for k in (0, 1, 1)]
     assert None not in ids and ids[0] != ids[1] and ids[1] == ids[2]
 
 
@@ -184,7 +184,7 @@ def test_plugins_compute_what_the_bodies_do(harness, dtype, layout) -> None:
 def test_formats_that_kernels_cannot_read_are_refused(harness) -> None:
     def supports(plugin, arrays: list[np.ndarray], formats: list[int]) -> bool:
         tensors = harness.describe(arrays, formats)
-        return harness.library.harness_supports(plugin, tensors, len(arrays) - 1, 1)
+        return harness.native.harness_supports(plugin, tensors, len(arrays) - 1, 1)
 
     plugin = harness.create("GainDequantize", "pass", 0)
     odd = np.zeros((1, 12, 2, 2), np.float16)  # kHWC8 would pad 12 channels to 16
