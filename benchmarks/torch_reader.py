@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +14,21 @@ from model.scale_network import ScaleNetwork
 from model.transforms import unfold
 from rdc_native import ScaleState
 from runtime import Codec
+from runtime.backends.base import BackendInfo, Inputs
 from runtime.bundle import Branch
 
 
 class TorchBackend:
     """Decoder graphs of a bundle, computed by PyTorch."""
 
-    name = "PyTorch"
+    info = BackendInfo("torch", "cpu", "a reference")
+    parallel = False
 
     def __init__(self, bundle: Path) -> None:
         self.model = load_model(bundle)
 
     @torch.no_grad()
-    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, stream: Any = None) -> list[np.ndarray]:
         given = {name: torch.from_numpy(array) for name, array in inputs.items()}
         base = self.model.primary.decode(given["z1"], given["y1"], given["base_level"])
         image = base.image
@@ -44,8 +47,8 @@ class TorchReader(Codec):
 
     def __init__(self, bundle: str | Path | None = None) -> None:
         super().__init__(bundle)
-        self._backend = TorchBackend(self.bundle.path)
-        model = self._backend.model
+        self._backend = backend = TorchBackend(self.bundle.path)
+        model = backend.model
         self.bundle.primary = _with(self.bundle.primary, model.primary.scale_network)
         if self.bundle.auxiliary is not None and model.auxiliary is not None:
             self.bundle.auxiliary = _with(self.bundle.auxiliary, model.auxiliary.scale_network)

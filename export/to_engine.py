@@ -1,8 +1,9 @@
 """Bundle -> TensorRT engines: `python export/to_engine.py BUNDLE [-o DIR]`.
 
-DIR becomes a bundle with engines beside its graphs (a backend that runs them is to come). Networks are strongly
-typed: with --precision fp16 the graphs are those of export/to_half.py. An engine whose key (versions, GPU, graph,
-shapes, flags, plugin library) is in DIR already is kept. --builder rtx uses TensorRT-RTX, which builds without a GPU.
+DIR becomes a bundle with engines beside its graphs: `Codec(DIR, backend="tensorrt")`. Networks are strongly typed:
+with --precision fp16 the graphs are those of export/to_half.py. An engine whose key (versions, GPU, graph, shapes,
+flags, plugin library) is in DIR already is kept. A new one runs golden inputs, and is refused where ONNX Runtime's
+results differ. --builder rtx uses TensorRT-RTX, which builds without a GPU, and whose engines are not run here.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from export.to_half import copy_bundle
-from export.verify import ExportError
-from runtime.bundle import PIXEL_STRIDE, Bundle
+from export.verify import ExportError, compare_backends
+from runtime.backends.onnx import OnnxRuntimeBackend
+from runtime.backends.tensorrt import RECORD
+from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle, Tensor
 from runtime.errors import BackendError
 
-ENGINES = "engines.json"
+LIBRARY = "plugins.so"  # in the folder of the engines that need it
 LEVELS = ("none", "ampere+", "sameComputeCapability")  # of --hardware-compatibility
 
 
@@ -50,25 +53,16 @@ class Range:
             raise ValueError(f"{self.smallest} has a side below 1")
 
 
-def dimensions(symbolic: Sequence[int | str], picture: tuple[int, int, int]) -> tuple[int, ...]:
-    """Shape of a graph's input ("n", 192, "4*rows", "4*columns") for pictures of this size, padded to whole strides."""
-    batch, *sides = picture
-    rows, columns = (-(-side // PIXEL_STRIDE) for side in sides)
-    names = {"n": batch, "rows": rows, "columns": columns}
-
-    def value(dimension: int | str) -> int:
-        if isinstance(dimension, int):
-            return dimension
-        factor, _, name = dimension.rpartition("*")
-        return int(factor or 1) * names[name]
-
-    return tuple(map(value, symbolic))
+def strides_of(picture: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(batch, height, width) in pixels -> batch, and the sides in strides, padding included."""
+    batch, height, width = picture
+    return batch, -(-height // PIXEL_STRIDE), -(-width // PIXEL_STRIDE)
 
 
-def shapes_of(inputs: list[dict[str, Any]], sizes: Range) -> dict[str, list[tuple[int, ...]]]:
+def shapes_of(inputs: Sequence[Tensor], sizes: Range) -> dict[str, list[tuple[int, ...]]]:
     """Input name -> its smallest, usual and largest shape."""
     pictures = (sizes.smallest, sizes.usual, sizes.largest)
-    return {i["name"]: [dimensions(i["shape"], p) for p in pictures] for i in inputs}
+    return {tensor.name: [tensor.sizes(*strides_of(p)) for p in pictures] for tensor in inputs}
 
 
 @dataclass(frozen=True)
@@ -196,6 +190,10 @@ def _write(path: Path, data: bytes) -> None:
     os.replace(partial, path)
 
 
+def _record(path: Path, engines: dict[str, Any]) -> None:
+    _write(path, (json.dumps(engines, indent=1) + "\n").encode())
+
+
 def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -205,15 +203,15 @@ def engine_key(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def prepare(bundle: Path, folder: Path, precision: str) -> dict[str, Any]:
-    """Make `folder` the bundle in this precision, unless it was made of just that; returns its manifest."""
+def prepare(bundle: Path, folder: Path, precision: str) -> Bundle:
+    """Make `folder` the bundle in this precision, unless it was made of just that."""
     source = _sha(bundle / "manifest.json")
     if (folder / "manifest.json").exists():
-        manifest = Bundle(folder).manifest
-        if (manifest.get("made_from"), manifest.get("precision")) == (source, precision):
-            return manifest
+        made = Bundle(folder)
+        if (made.manifest.get("made_from"), made.manifest.get("precision")) == (source, precision):
+            return made
     copy_bundle(bundle, folder, precision)  # engines of what was there go with it
-    return Bundle(folder).manifest
+    return Bundle(folder)
 
 
 def facts_of(
@@ -232,6 +230,16 @@ def facts_of(
         "hardware": options.hardware,
         "plugins": _sha(Path(options.plugins)) if options.plugins else None,
     }
+
+
+def verify_engine(bundle: Bundle, graph: str, sizes: Range, precision: str) -> None:
+    """Run golden inputs of the smallest and the usual size. Raises ExportError where ONNX Runtime's results differ."""
+    from runtime.backends.tensorrt import create_backend
+
+    reference, engine = OnnxRuntimeBackend(bundle, None, None), create_backend(bundle, None)
+    for picture in (sizes.smallest, sizes.usual):
+        compare_backends(reference, engine, bundle, graph, strides_of(picture), precision)
+        print(f"{graph}: as ONNX Runtime's for {picture[0]} of {picture[1]}x{picture[2]}")
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -272,15 +280,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.builder == "rtx" and (args.timing_cache or args.plugins or options.hardware != "none"):
         parser.error("TensorRT-RTX has no timing cache, no plugins and no hardware compatibility levels")
     folder = args.output or args.bundle.with_suffix(".engines")
-    manifest = prepare(args.bundle, folder, args.precision)
-    graphs = args.graphs or list(manifest["graphs"])
-    if unknown := sorted(set(graphs) - set(manifest["graphs"])):
-        parser.error(f"no graph {unknown[0]}; there are {', '.join(manifest['graphs'])}")
+    bundle = prepare(args.bundle, folder, args.precision)
+    graphs = args.graphs or list(bundle.graphs)
+    if unknown := sorted(set(graphs) - set(bundle.graphs)):
+        parser.error(f"no graph {unknown[0]}; there are {', '.join(bundle.graphs)}")
     plans = {}
     for name in graphs:
-        described = manifest["graphs"][name]
-        shapes = shapes_of(described["inputs"], sizes)
-        graph, engine = folder / described["file"], folder / f"{name}.engine"
+        shapes = shapes_of(bundle.inputs[name], sizes)
+        graph, engine = folder / bundle.graphs[name], folder / f"{name}.engine"
         plans[name] = graph, engine, shapes
         if args.builder == "tensorrt":
             print(trtexec(graph, engine, shapes, options))
@@ -288,12 +295,15 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     trt = load_builder(args.builder)
     log = trt.Logger(trt.Logger.WARNING)
-    if args.plugins and trt.get_plugin_registry().load_library(args.plugins) is None:
-        raise BackendError(f"{args.plugins} is no plugin library of this TensorRT")
-    record = folder / ENGINES
+    if args.plugins:
+        if trt.get_plugin_registry().load_library(args.plugins) is None:
+            raise BackendError(f"{args.plugins} is no plugin library of this TensorRT")
+        _write(folder / LIBRARY, Path(args.plugins).read_bytes())
+    record = folder / RECORD
     known = json.loads(record.read_text()) if record.exists() else {}
+    built = []
     for name, (graph, engine, shapes) in plans.items():
-        facts = facts_of(trt, args.builder, graph, manifest["files"]["weights.bin"], shapes, options)
+        facts = facts_of(trt, args.builder, graph, bundle.manifest["files"][WEIGHTS], shapes, options)
         key = engine_key(facts)
         if (
             known.get(name, {}).get("key") == key
@@ -303,9 +313,20 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{engine}: kept")
             continue
         _write(engine, build_engine(trt, graph, shapes, options, log))
-        known[name] = {"key": key, "file": engine.name, "sha256": _sha(engine), **facts}
-        _write(record, (json.dumps(known, indent=1) + "\n").encode())
+        library = LIBRARY if args.plugins else None
+        known[name] = {"key": key, "file": engine.name, "sha256": _sha(engine), "library": library, **facts}
+        _record(record, known)
         print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB")
+        built.append(name)
+    if args.builder == "tensorrt":
+        for name in built:
+            try:
+                verify_engine(bundle, name, sizes, args.precision)
+            except (ExportError, BackendError):
+                del known[name]
+                _record(record, known)
+                (folder / f"{name}.engine").unlink()
+                raise
     return 0
 
 

@@ -10,6 +10,8 @@ import torch
 
 from model import BranchOutput, RateDistortionCognition
 from model.transforms import fold, unfold
+from runtime.backends import Backend
+from runtime.bundle import Bundle
 
 # Symbols may differ where a latent falls on a rounding boundary; pictures then differ smoothly.
 SYMBOL_TOLERANCE = 1e-3  # share of encoder symbols that may differ
@@ -66,6 +68,55 @@ def compare_pictures(name: str, ours: np.ndarray, expected: np.ndarray) -> None:
     share = float((difference > 0).mean())
     if difference.max() > 1 or share > max(PIXEL_TOLERANCE, 8 / difference.size):
         raise ExportError(f"{name}: {share:.3%} of samples differ, by up to {difference.max()} grey levels")
+
+
+# Between two runtimes of one graph. fp16 sums in another order: some symbols fall on the other side of a boundary, and
+# pictures differ by less than their own rounding to grey levels does.
+LIMITS = {  # share of symbols that may differ; share of samples; grey levels
+    "fp32": (SYMBOL_TOLERANCE, 1e-3, 1),
+    "fp16": (0.05, 0.05, 4),
+}
+
+
+def compare_backends(
+    reference: Backend, other: Backend, bundle: Bundle, graph: str, size: tuple[int, int, int], precision: str
+) -> None:
+    """Run a graph of a bundle on golden inputs in both. size: pictures, and their sides in strides of 64 pixels.
+
+    Raises ExportError where symbols or pictures differ by more than `LIMITS` has for the precision.
+    """
+    inputs = golden_inputs(reference, bundle, graph, size)
+    expected, found = reference.run(graph, inputs), other.run(graph, inputs)
+    symbols, samples, levels = LIMITS[precision]
+    for tensor, a, b in zip(bundle.outputs[graph], expected, found, strict=True):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise ExportError(f"{graph}: {tensor.name} is {b.dtype} {b.shape}, not {a.dtype} {a.shape}")
+        difference = np.abs(a.astype(int) - b.astype(int))
+        wrong, most = int((difference > 0).sum()), int(difference.max())
+        pixels = tensor.name == "pixels"
+        if wrong > max((samples if pixels else symbols) * a.size, FEW_SYMBOLS) or (pixels and most > levels):
+            raise ExportError(f"{graph}: {wrong} of {a.size} {tensor.name} differ, by up to {most}")
+
+
+def golden_inputs(
+    reference: Backend, bundle: Bundle, graph: str, size: tuple[int, int, int]
+) -> dict[str, np.ndarray]:
+    """Test pictures in the middle of the dials; for a decoder, the symbols that the encoder makes of them."""
+    n, rows, columns = size
+    middle = [b.level(50) for b in (bundle.primary, bundle.auxiliary) if b is not None]
+    pictures = np.stack([test_image(64 * rows, 64 * columns, seed) for seed in range(n)])
+    known: dict[str, np.ndarray] = {
+        "pixels": (pictures ^ np.uint8(0x80)).view(np.int8),
+        "base_level": np.full(n, middle[0], np.float32),
+        "aux_level": np.full(n, middle[-1], np.float32),
+        "slices": np.full(n, 0 if bundle.auxiliary is None else bundle.auxiliary.slices, np.int32),
+        "beta": np.full(n, 0.25, np.float32),
+    }
+    if graph.startswith("decode"):
+        encoder = graph.replace("decode", "encode")
+        symbols = reference.run(encoder, {t.name: known[t.name] for t in bundle.inputs[encoder]})
+        known |= {t.name: s for t, s in zip(bundle.outputs[encoder], symbols, strict=True)}
+    return {t.name: known[t.name] for t in bundle.inputs[graph]}
 
 
 def verify(model: RateDistortionCognition, bundle: Path) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,31 @@ SYMBOL_LIMIT = 2047
 HYPER_LIMIT = 127
 DEFAULT = Path(__file__).parent / "bundle"
 WEIGHTS = "weights.bin"  # of all graphs
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph, as the manifest describes it.
+
+    shape: numbers and multiples of "n" (pictures), "rows" and "columns" (their sides in strides of 64 pixels), such
+    as ("n", 192, "4*rows", "4*columns").
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str, ...]
+
+    def sizes(self, n: int, rows: int, columns: int) -> tuple[int, ...]:
+        """The shape for `n` pictures of rows x columns strides."""
+        known = {"n": n, "rows": rows, "columns": columns}
+
+        def value(dimension: int | str) -> int:
+            if isinstance(dimension, int):
+                return dimension
+            factor, _, name = dimension.rpartition("*")
+            return int(factor or 1) * known[name]
+
+        return tuple(map(value, self.shape))
 
 
 @dataclass(frozen=True)
@@ -80,8 +105,8 @@ def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> byt
 class Bundle:
     """A loaded bundle. Raises InputError (no bundle there), UnsupportedError, CorruptError.
 
-    parse_id, picture_id: SHA-256 identities, 32 bytes. primary, auxiliary (None in a single-branch
-    model): see `Branch`.
+    parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name -> tensors. primary,
+    auxiliary (None in a single-branch model): see `Branch`.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -146,6 +171,8 @@ class Bundle:
         auxiliary = manifest["parsing"]["auxiliary"]
         self.auxiliary = None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, self.primary)
         self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
+        self.inputs = {name: _tensors(g["inputs"]) for name, g in manifest["graphs"].items()}
+        self.outputs = {name: _tensors(g["outputs"]) for name, g in manifest["graphs"].items()}
         names = [f"{way}_{part}" for part in ("base", "full") for way in ("encode", "decode")]
         if missing := [n for n in names if n not in self.graphs and (auxiliary or n.endswith("_base"))]:
             raise ValueError(f"no graph {missing[0]}")
@@ -163,6 +190,13 @@ class Bundle:
         """The manifest's map: quality 0-100 -> (base_quality, aux_quality), linear between its rows."""
         dial, base, auxiliary = self._map
         return float(np.interp(quality, dial, base)), float(np.interp(quality, dial, auxiliary))
+
+
+def _tensors(described: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    found = [Tensor(d["name"], np.dtype(d["dtype"]), tuple(d["shape"])) for d in described]
+    for tensor in found:
+        tensor.sizes(1, 1, 1)  # what cannot be understood shows now
+    return found
 
 
 def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:

@@ -7,18 +7,22 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from runtime import backends, container, pixels, symbols
+from runtime.backends import BackendInfo
+from runtime.backends.base import Inputs
+from runtime.backends.gpu import GpuBackend
 from runtime.bundle import PIXEL_STRIDE, Bundle
 from runtime.container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, number_within, to_fixed
+from runtime.device import is_on_device, size_on_device
 from runtime.errors import DamagedAuxiliaryWarning, InputError, LimitError
 from runtime.pipeline import in_order
 from runtime.symbols import Symbols
 
-Run = Callable[[str, dict[str, np.ndarray]], list[np.ndarray]]  # of a backend
+Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
 MAX_PIXELS = 1 << 25
 MAX_THREADS = 1024
 
@@ -26,11 +30,13 @@ MAX_THREADS = 1024
 class Codec:
     """Encoder and decoder of `.rdc` streams; one object may be used by several threads at once.
 
-    model: folder of a bundle (None: the one shipped with the package). backend: "auto" or
-    "onnxruntime". threads: of the networks (None: all cores). session_options: an
-    onnxruntime.SessionOptions to use instead of `threads`.
+    model: folder of a bundle (None: the one shipped with the package), for TensorRT one with engines
+    (export/to_engine.py). backend: "auto" (the best that works), "onnxruntime" (on the CPU),
+    "onnxruntime-cuda" or "tensorrt". threads: of ONNX Runtime's networks (None: all cores). session_options:
+    an onnxruntime.SessionOptions to use instead of `threads`. device: number of the GPU (None: that of the
+    calling thread's CUDA context, which is used as it is, else the first).
 
-    Attributes: `backend`, the one in use; `max_pixels`, the largest picture that is accepted, counted
+    Attributes: `backend`, the one in use and why; `max_pixels`, the largest picture that is accepted, counted
     after padding to multiples of 64 and checked against the header before anything is allocated (raise
     it for larger ones; about 200 bytes of memory per pixel are needed).
 
@@ -43,20 +49,21 @@ class Codec:
         backend: str = "auto",
         threads: int | None = None,
         session_options: Any = None,
+        device: int | None = None,
     ) -> None:
         if model is not None and not isinstance(model, str | os.PathLike):
             raise InputError(f"model must be the path of a bundle or None, got {model!r}")
         if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
             raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
         self.bundle = Bundle(model)
-        self._backend = backends.create(backend, self.bundle, threads, session_options)
+        self._backend = backends.create(backend, self.bundle, threads, session_options, device)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
 
     @property
-    def backend(self) -> str:
-        """Name of the backend in use."""
-        return self._backend.name
+    def backend(self) -> BackendInfo:
+        """The backend in use: its name, the device, and why it was taken; a sentence as a string."""
+        return self._backend.info
 
     @property
     def slices(self) -> int:
@@ -70,16 +77,25 @@ class Codec:
         layers: str | int = "all",
         base_quality: float | None = None,
         aux_quality: float | None = None,
+        stream: Any = None,
     ) -> bytes:
         """Code a picture: uint8 array [H, W, 3] (RGB) or PIL image, any size from 1x1.
 
         quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
         machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
         quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
-        (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. Raises InputError,
-        LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
+        (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. With a backend on a
+        GPU the picture may be in its memory: anything with `__cuda_array_interface__` or DLPack; it is read
+        after what is queued on `stream`, a CUDA stream of any library. Raises InputError, LimitError,
+        BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
-        return self._encode(image, quality, layers, base_quality, aux_quality, self._backend.run)
+
+        def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
+            return self._backend.run(graph, inputs, stream)
+
+        if stream is not None:
+            self._gpu("stream")
+        return self._encode(image, quality, layers, base_quality, aux_quality, run)
 
     def encode_batch(
         self,
@@ -115,15 +131,17 @@ class Codec:
         count = self._layers(layers)
         if isinstance(layers, int | np.integer) and layers > self.slices:
             raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
-        height, width = pixels.size_of(image)
+        on_device = is_on_device(image)
+        if on_device:
+            self._gpu("a picture in GPU memory")
+        height, width = size_on_device(image) if on_device else pixels.size_of(image)
         self._check_size(height, width)
-        rgb = pixels.to_rgb(image)
         dial = from_fixed(to_fixed(quality))
         implied = self.bundle.branch_qualities(dial)
         base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
         auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
-        inputs = {
-            "pixels": pixels.to_tensor(rgb, PIXEL_STRIDE),
+        inputs: dict[str, Any] = {
+            "pixels": image if on_device else pixels.to_tensor(pixels.to_rgb(image), PIXEL_STRIDE),
             "base_level": _float(self.bundle.primary.level(base)),
         }
         if count and self.bundle.auxiliary is not None:
@@ -137,15 +155,56 @@ class Codec:
         header = Header(width, height, dial, base, auxiliary, *identities)
         return container.write(header, symbols.write(coded, self.bundle))
 
-    def decode(self, data: Buffer, beta: float = 0.0, layers: str | int | None = None) -> np.ndarray:
+    @overload
+    def decode(
+        self,
+        data: Buffer,
+        beta: float = ...,
+        layers: str | int | None = ...,
+        out: None = ...,
+        stream: None = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def decode(
+        self, data: Buffer, beta: float = ..., layers: str | int | None = ..., *, out: Any, stream: Any = ...
+    ) -> Any: ...
+
+    def decode(
+        self,
+        data: Buffer,
+        beta: float = 0.0,
+        layers: str | int | None = None,
+        out: Any = None,
+        stream: Any = None,
+    ) -> Any:
         """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
 
         beta: 1 for machines (primary branch alone) to 0 for people. layers: use at most so many
         auxiliary slices (None: all there are). Where auxiliary data is damaged or cut off, the picture
-        is made without that part, with a DamagedAuxiliaryWarning. Raises TruncatedError, CorruptError,
-        UnsupportedError, WrongModelError, LimitError, InputError, BackendError.
+        is made without that part, with a DamagedAuxiliaryWarning.
+
+        Returns a NumPy array; with a backend on a GPU, and `out` = "device", a new array in GPU memory
+        (runtime.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. stream: a CUDA
+        stream of any library; what is queued on it comes before, and the picture is ready in its order.
+        Without it the picture is ready when this returns.
+
+        Raises TruncatedError, CorruptError, UnsupportedError, WrongModelError, LimitError, InputError,
+        BackendError.
         """
-        picture, problem = self._decode(data, beta, layers, self._backend.run)
+        if out is None:
+            if stream is not None:
+                raise InputError(
+                    'stream is of pictures that stay in GPU memory: give out="device" or an array'
+                )
+            picture, problem = self._decode(data, beta, layers, self._backend.run)
+        else:
+            gpu = self._gpu("out")
+            if not (isinstance(out, str) and out == "device") and not is_on_device(out):
+                raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
+            graph, inputs, header, problem = self._parse(data, beta, layers)
+            target = None if isinstance(out, str) else out
+            picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, stream)
         _warn(problem)
         return picture
 
@@ -166,14 +225,30 @@ class Codec:
 
         return _unpacked(in_order(work, streams, _workers(workers)))
 
-    def _take_turns(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def _take_turns(self, graph: str, inputs: Inputs) -> list[np.ndarray]:
+        if self._backend.parallel:
+            return self._backend.run(graph, inputs)
         with self._turn:
             return self._backend.run(graph, inputs)
+
+    def _gpu(self, what: str) -> GpuBackend:
+        """The backend, for arguments that only one on a GPU takes."""
+        if not isinstance(self._backend, GpuBackend):
+            raise InputError(f"{what} needs a backend on a GPU, this is {self.backend.name}")
+        return self._backend
 
     def _decode(
         self, data: Buffer, beta: float, layers: str | int | None, run: Run
     ) -> tuple[np.ndarray, str | None]:
         """The picture, and what of the stream was damaged or missing."""
+        graph, inputs, header, problem = self._parse(data, beta, layers)
+        (out,) = run(graph, inputs)
+        return pixels.from_tensor(out, header.height, header.width), problem
+
+    def _parse(
+        self, data: Buffer, beta: float, layers: str | int | None
+    ) -> tuple[str, dict[str, np.ndarray], Header, str | None]:
+        """The graph that makes the picture, its inputs, the header, and what of the stream was damaged or missing."""
         beta = number_within(beta, 1, "beta")
         count = self._layers("all" if layers is None else layers)
         stream = self._stream(data)
@@ -190,10 +265,7 @@ class Codec:
             inputs["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
             inputs["slices"] = np.array([coded.slices], np.int32)
             inputs["beta"] = _float(beta)
-            (out,) = run("decode_full", inputs)
-        else:
-            (out,) = run("decode_base", inputs)
-        return pixels.from_tensor(out, header.height, header.width), coded.problem
+        return "decode_full" if coded.slices else "decode_base", inputs, header, coded.problem
 
     def info(self, data: Buffer) -> dict[str, Any]:
         """What a stream says of itself, without decoding it; any model's stream, JSON-ready.

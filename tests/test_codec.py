@@ -370,7 +370,6 @@ def test_model_must_be_a_path(model: object) -> None:
 
 
 def test_backends_are_asked_for_by_name_and_never_replaced_silently() -> None:
-    assert "CPUExecutionProvider" in Codec(TINY).backend
     with pytest.raises(BackendError, match="quantum"):
         Codec(TINY, backend="quantum")
     for threads in (0, -1, 1.5, True, 2**40):

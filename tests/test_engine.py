@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import SHIPPED, TINY
 
 from export import to_engine
-from export.to_engine import Options, Range, dimensions, engine_key, shapes_of, trtexec
+from export.to_engine import Options, Range, engine_key, shapes_of, strides_of, trtexec
 from export.to_half import copy_bundle
+from export.verify import ExportError, compare_backends
+from runtime.backends.onnx import OnnxRuntimeBackend
+from runtime.bundle import Bundle
 from runtime.errors import BackendError
 
 # Of TensorRT 11.1's trtexec (samples/common/sampleOptions.cpp), those that command lines here may have.
@@ -27,10 +31,8 @@ SIZES = Range((1, 64, 64), (2, 500, 700), (4, 1080, 1920))
 
 
 def test_shapes_are_those_of_padded_pictures() -> None:
-    assert dimensions(["n", "64*rows", "64*columns", 3], (2, 1080, 1920)) == (2, 1088, 1920, 3)
-    assert dimensions(["n", 192, "4*rows", "4*columns"], (1, 65, 64)) == (1, 192, 8, 4)
-    graph = json.loads((SHIPPED / "manifest.json").read_text())["graphs"]["decode_full"]
-    shapes = shapes_of(graph["inputs"], SIZES)
+    assert strides_of((2, 1080, 1920)) == (2, 17, 30) and strides_of((1, 65, 64)) == (1, 2, 1)
+    shapes = shapes_of(Bundle(SHIPPED).inputs["decode_full"], SIZES)
     assert shapes["z1"] == [(1, 64, 1, 1), (2, 64, 8, 11), (4, 64, 17, 30)] and shapes["beta"] == [
         (1,),
         (2,),
@@ -90,13 +92,16 @@ def test_a_key_depends_on_everything_that_an_engine_is_built_of(tmp_path, monkey
 def test_a_source_that_changed_is_copied_anew(tmp_path) -> None:
     source, folder = tmp_path / "source", tmp_path / "engines"
     copy_bundle(TINY, source, "fp32")
-    first = to_engine.prepare(source, folder, "fp16")
+    first = to_engine.prepare(source, folder, "fp16").manifest
     (folder / "decode_base.engine").write_bytes(b"of that graph")
-    assert to_engine.prepare(source, folder, "fp16") == first and (folder / "decode_base.engine").exists()
+    assert (
+        to_engine.prepare(source, folder, "fp16").manifest == first
+        and (folder / "decode_base.engine").exists()
+    )
     manifest = json.loads((source / "manifest.json").read_text())
     manifest["quality_map"]["base_quality"][-1] -= 1
     (source / "manifest.json").write_text(json.dumps(manifest))
-    assert to_engine.prepare(source, folder, "fp16")["quality_map"] == manifest["quality_map"]
+    assert to_engine.prepare(source, folder, "fp16").manifest["quality_map"] == manifest["quality_map"]
     assert not (folder / "decode_base.engine").exists()
 
 
@@ -120,3 +125,22 @@ def test_every_graph_becomes_an_engine_of_tensorrt_rtx(tmp_path, bundle, precisi
     assert set(record) == {"encode_base", "decode_base", "encode_full", "decode_full"}
     assert all((tmp_path / "engines" / e["file"]).stat().st_size > 10_000 for e in record.values())
     assert second.stdout.count(": kept") == 4
+
+
+@pytest.mark.parametrize("graph", ["encode_base", "decode_base", "encode_full", "decode_full"])
+def test_golden_inputs_tell_the_same_graph_from_another(tmp_path, graph) -> None:
+    bundle, half = Bundle(TINY), tmp_path / "half"
+    copy_bundle(TINY, half, "fp16")
+    reference, size = OnnxRuntimeBackend(bundle, 1, None), (2, 2, 3)
+    compare_backends(reference, OnnxRuntimeBackend(bundle, 2, None), bundle, graph, size, "fp32")
+    compare_backends(reference, OnnxRuntimeBackend(Bundle(half), 1, None), bundle, graph, size, "fp16")
+
+    class Broken(OnnxRuntimeBackend):
+        """One of the inputs does not arrive."""
+
+        def run(self, graph, inputs, stream=None):
+            name = "pixels" if "pixels" in inputs else "y1"
+            return super().run(graph, inputs | {name: np.zeros_like(inputs[name])})
+
+    with pytest.raises(ExportError, match=f"{graph}: .* differ"):
+        compare_backends(reference, Broken(bundle, 1, None), bundle, graph, size, "fp16")

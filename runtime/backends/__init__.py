@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-
+from runtime.backends.base import Backend, BackendInfo
+from runtime.backends.gpu import GpuBackend
 from runtime.bundle import Bundle
-from runtime.errors import BackendError
+from runtime.errors import BackendError, InputError
 
-NAMES = ("auto", "onnxruntime")
-
-
-class Backend(Protocol):
-    """Runs the graphs of a bundle; safe to call from several threads."""
-
-    name: str
-
-    def run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Outputs of a graph, in the order of the manifest. Raises BackendError, LimitError."""
-        ...
+__all__ = ["NAMES", "Backend", "BackendInfo", "create"]
 
 
-def create(name: str, bundle: Bundle, threads: int | None, session_options: Any) -> Backend:
-    """Raise BackendError for a name that is unknown or a backend that is missing: never a silent fallback."""
+def create(
+    name: str, bundle: Bundle, threads: int | None, session_options: Any, device: int | None
+) -> Backend:
+    """Raise BackendError for a name that is unknown or a backend that is missing: never a silent fallback.
+
+    threads, session_options: of ONNX Runtime. device: number of the GPU. "auto" tries the backends in the order of
+    `NAMES`, each on a picture of the smallest size, and its info says what was wrong with the better ones.
+    """
     if name not in NAMES:
         raise BackendError(f"no backend named {name!r}; this version has {', '.join(NAMES)}")
+    if device is not None and (type(device) is not int or device < 0):
+        raise InputError(f"device must be the number of a GPU or None, got {device!r}")
+    if name != "auto":
+        return _MAKERS[name](bundle, threads, session_options, device)
+    missing = []
+    for candidate, make in _MAKERS.items():
+        try:
+            backend = make(bundle, threads, session_options, device)
+            if isinstance(backend, GpuBackend):
+                backend.try_out()
+        except BackendError as error:
+            missing.append(f"no {candidate}: {error}")
+            continue
+        why = "; ".join([*missing, "the best that works"])
+        backend.info = dataclasses.replace(backend.info, why=why)
+        return backend
+    raise BackendError("; ".join(missing))
+
+
+def _onnx(bundle: Bundle, threads: int | None, session_options: Any, device: int | None) -> Backend:
     from runtime.backends.onnx import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(bundle, threads, session_options)
+
+
+def _onnx_cuda(bundle: Bundle, threads: int | None, session_options: Any, device: int | None) -> Backend:
+    from runtime.backends.onnx_cuda import create_backend
+
+    return create_backend(bundle, threads, session_options, device)
+
+
+def _tensorrt(bundle: Bundle, threads: int | None, session_options: Any, device: int | None) -> Backend:
+    from runtime.backends.tensorrt import create_backend
+
+    return create_backend(bundle, device)
+
+
+# The best first. What a backend needs is imported with it.
+_MAKERS: dict[str, Callable[[Bundle, int | None, Any, int | None], Backend]] = {
+    "tensorrt": _tensorrt,
+    "onnxruntime-cuda": _onnx_cuda,
+    "onnxruntime": _onnx,
+}
+NAMES = ("auto", *_MAKERS)

@@ -1,0 +1,38 @@
+"""What every backend is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+Inputs = Mapping[str, Any]  # name of the tensor -> array; "pixels" may be a picture in GPU memory
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """Where a codec's networks run. name: what to ask for it by. device: what it runs on. why: it was taken."""
+
+    name: str
+    device: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.device} ({self.why})"
+
+
+class Backend(Protocol):
+    """Runs the graphs of a bundle; safe to call from several threads.
+
+    parallel: a batch may have several pictures under way in it at once. Those that take pictures in GPU memory are
+    `runtime.backends.gpu.GpuBackend`s.
+    """
+
+    info: BackendInfo
+    parallel: bool
+
+    def run(self, graph: str, inputs: Inputs, stream: Any = None) -> list[np.ndarray]:
+        """Outputs of a graph, in the order of the manifest. Raises BackendError, LimitError."""
+        ...

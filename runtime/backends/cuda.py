@@ -1,0 +1,199 @@
+"""Streams and memory of an NVIDIA GPU, through cuda-core."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.device import DeviceImage
+from runtime.errors import BackendError
+
+THREADS = 256  # of a block of the pixel kernels
+SOURCE = Path(__file__).with_name("pixels.cu")
+
+
+class Gpu:
+    """A GPU and the CUDA context that everything of a backend lives in.
+
+    number: of the device (None: that of the calling thread's context, else 0). The context is the calling
+    thread's if it has one on that device, which is how applications built on pycuda keep theirs, else the device's
+    primary one, which PyTorch, CuPy and numba use. Raises BackendError where there is no driver or device.
+    """
+
+    def __init__(self, number: int | None) -> None:
+        try:
+            from cuda.bindings import driver
+            from cuda.core import Device, LegacyPinnedMemoryResource, Program, ProgramOptions
+        except ImportError as error:
+            raise BackendError(f"the package cuda-core is missing: {error}") from error
+        self._driver = driver
+        try:
+            _check(driver.cuInit(0))
+            before = self._current()
+            self.device = Device(number)
+            self.device.set_current()
+            self.context = self._current()
+            _check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
+            options = ProgramOptions(arch=f"sm_{self.device.arch}")
+            compiled = Program(SOURCE.read_text(), "c++", options=options).compile("cubin")
+            with self.current():
+                self.pad, self.crop = (compiled.get_kernel(n) for n in ("pad_pixels", "crop_pixels"))
+        except Exception as error:  # libraries that are missing, errors of the driver: no common base class
+            raise BackendError(f"no usable GPU: {error}") from error
+        self.pinned_memory = LegacyPinnedMemoryResource()
+        self.name = self.device.name
+
+    def _current(self) -> int:
+        return int(_check(self._driver.cuCtxGetCurrent()))
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        before = self._current()
+        if before == self.context:
+            yield
+            return
+        _check(self._driver.cuCtxSetCurrent(self._driver.CUcontext(self.context)))
+        try:
+            yield
+        finally:
+            _check(self._driver.cuCtxSetCurrent(self._driver.CUcontext(before)))
+
+
+def _check(result: tuple[Any, ...]) -> Any:
+    """Value of a call of cuda-bindings. Raises RuntimeError for its errors."""
+    code, *values = result
+    if int(code) != 0:
+        raise RuntimeError(f"CUDA driver: {code.name}")
+    return values[0] if values else None
+
+
+class DeviceBlock:
+    def __init__(self, buffer: Any) -> None:
+        self.buffer, self.pointer = buffer, int(buffer.handle)
+
+
+class DevicePicture:
+    """A decoded picture in GPU memory, uint8 [height, width, 3], packed. Its memory is freed with it.
+
+    It has `__cuda_array_interface__` and `__dlpack__`, so `cupy.asarray`, `torch.as_tensor`,
+    `numba.cuda.as_cuda_array` and the like take it without a copy; `pointer` is the address. Freeing waits for what
+    the GPU does, whichever stream that is on: where that costs too much, decode into memory of your own.
+    """
+
+    def __init__(self, gpu: Gpu, height: int, width: int) -> None:
+        self._gpu, self.shape = gpu, (height, width, 3)
+        self.pointer = int(_check(gpu._driver.cuMemAlloc(height * width * 3)))
+
+    def __del__(self) -> None:
+        if pointer := getattr(self, "pointer", 0):
+            with (
+                contextlib.suppress(Exception),
+                self._gpu.current(),
+            ):  # the interpreter or the driver may be gone
+                self._gpu._driver.cuMemFree(pointer)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        data = (self.pointer, False)
+        return {"shape": self.shape, "typestr": "|u1", "data": data, "version": 3, "strides": None}
+
+    def _view(self) -> Any:
+        from cuda.core import Buffer
+        from cuda.core.utils import StridedMemoryView
+
+        buffer = Buffer.from_handle(self.pointer, int(np.prod(self.shape)), owner=self)
+        return StridedMemoryView.from_buffer(buffer, self.shape, dtype=np.dtype(np.uint8))
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._view().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._gpu.device.device_id  # kDLCUDA
+
+
+class CudaLane:
+    """See `runtime.backends.gpu.Lane`."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+        with gpu.current():
+            self.stream = gpu.device.create_stream()
+        self.handle = int(self.stream.handle)
+
+    def current(self) -> contextlib.AbstractContextManager[None]:
+        return self.gpu.current()
+
+    def device(self, size: int) -> DeviceBlock:
+        return DeviceBlock(self.gpu.device.allocate(max(1, size), stream=self.stream))
+
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        size = int(np.prod(shape)) * dtype.itemsize
+        buffer = self.gpu.pinned_memory.allocate(max(1, size))
+        memory = (ctypes.c_uint8 * size).from_address(int(buffer.handle))
+        memory.owner = buffer  # type: ignore[attr-defined]  # lives as long as the array
+        return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+
+    def upload(self, array: np.ndarray, block: Any) -> None:
+        driver = self.gpu._driver
+        _check(driver.cuMemcpyHtoDAsync(block.pointer, array.ctypes.data, array.nbytes, self.handle))
+
+    def download(self, block: Any, array: np.ndarray) -> None:
+        driver = self.gpu._driver
+        _check(driver.cuMemcpyDtoHAsync(array.ctypes.data, block.pointer, array.nbytes, self.handle))
+
+    def pad(self, image: DeviceImage, block: Any, rows: int, columns: int) -> None:
+        self._launch(
+            self.gpu.pad,
+            rows * columns,
+            image.pointer,
+            *map(np.int64, image.strides),
+            np.int32(image.height),
+            np.int32(image.width),
+            block.pointer,
+            np.int32(rows),
+            np.int32(columns),
+        )
+
+    def crop(self, block: Any, columns: int, image: DeviceImage) -> None:
+        self._launch(
+            self.gpu.crop,
+            image.height * image.width,
+            block.pointer,
+            np.int32(columns),
+            image.pointer,
+            *map(np.int64, image.strides),
+            np.int32(image.height),
+            np.int32(image.width),
+        )
+
+    def _launch(self, kernel: Any, pixels: int, *arguments: Any) -> None:
+        from cuda.core import LaunchConfig, launch
+
+        launch(self.stream, LaunchConfig(grid=-(-pixels // THREADS), block=THREADS), kernel, *arguments)
+
+    def picture(self, height: int, width: int) -> DevicePicture:
+        return DevicePicture(self.gpu, height, width)
+
+    def wait_for(self, stream: int) -> None:
+        self._order(stream, self.handle)
+
+    def be_waited_for(self, stream: int) -> None:
+        self._order(self.handle, stream)
+
+    def _order(self, first: int, then: int) -> None:
+        """What is queued on one stream so far comes before what is queued on the other from now on."""
+        driver = self.gpu._driver
+        event = _check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        try:
+            _check(driver.cuEventRecord(event, first))
+            _check(driver.cuStreamWaitEvent(then, event, 0))
+        finally:
+            _check(driver.cuEventDestroy(event))  # freed when it has happened
+
+    def synchronise(self) -> None:
+        self.stream.sync()

@@ -1,0 +1,169 @@
+"""TensorRT engines of export/to_engine.py: a context for each size, CUDA graphs from its second picture on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from runtime.backends.base import Backend, BackendInfo
+from runtime.backends.cuda import CudaLane, Gpu
+from runtime.backends.gpu import GpuBackend, Lane, Launch, Slot
+from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle
+from runtime.errors import BackendError, CorruptError
+
+RECORD = "engines.json"
+
+
+def read_record(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    """What engines are in the bundle's folder. Raises BackendError (none), CorruptError (not those of its graphs)."""
+    path = bundle.path / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BackendError(f"no engines in {bundle.path}: export/to_engine.py makes them") from None
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{path} cannot be read: {error}") from error
+    try:
+        for graph, engine in record.items():
+            if engine["builder"] != "tensorrt":
+                raise BackendError(f"{path} is of engines for {engine['builder']}, this backend is TensorRT")
+            made_of = engine["graph"], engine["weights"]
+            if made_of != tuple(bundle.manifest["files"][name] for name in (bundle.graphs[graph], WEIGHTS)):
+                raise CorruptError(f"{path}: the engine of {graph} was made of another graph")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CorruptError(f"{path} is no record of this bundle's engines: {error!r}") from error
+    if not record:
+        raise BackendError(f"no engines in {bundle.path}: export/to_engine.py makes them")
+    return record
+
+
+def _checked(path: Path, sha256: str) -> bytes:
+    """Raises CorruptError where a file is not the one that was recorded: engines and libraries are code."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorruptError(f"{path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise CorruptError(f"{path} is not the file that {RECORD} names")
+    return data
+
+
+class TensorRtLauncher:
+    """Engines are loaded when first used, and shared; every slot has a context of its own on scratch memory of its own
+    size, so that a captured graph stays valid whatever other sizes come."""
+
+    def __init__(self, bundle: Bundle, record: dict[str, dict[str, Any]]) -> None:
+        try:
+            import tensorrt
+        except (ImportError, OSError) as error:
+            raise BackendError(f"TensorRT is not installed or lacks its libraries: {error}") from error
+        self._trt, self._bundle, self._record = tensorrt, bundle, record
+        self._lock = threading.Lock()
+        self._engines: dict[str, Any] = {}
+        self._log = tensorrt.Logger(tensorrt.Logger.ERROR)
+        self._runtime = tensorrt.Runtime(self._log)
+
+    def engine(self, graph: str) -> Any:
+        with self._lock:
+            if graph not in self._engines:
+                self._engines[graph] = self._load(graph)
+            return self._engines[graph]
+
+    def _load(self, graph: str) -> Any:
+        if graph not in self._record:
+            raise BackendError(f"no engine of {graph} in {self._bundle.path}: export/to_engine.py makes one")
+        about = self._record[graph]
+        if about.get("plugins"):
+            library = self._bundle.path / about["library"]
+            _checked(library, about["plugins"])
+            if self._trt.get_plugin_registry().load_library(str(library)) is None:
+                raise BackendError(f"{library} is no plugin library of this TensorRT")
+        if about["version_compatible"]:
+            self._runtime.engine_host_code_allowed = True  # such an engine brings a lean runtime along
+        data = _checked(self._bundle.path / about["file"], about["sha256"])
+        engine = self._runtime.deserialize_cuda_engine(data)
+        if engine is None:
+            raise BackendError(
+                f"TensorRT {self._trt.__version__} does not take the engine of {graph}, built by "
+                f"{about['version']} for {about['gpu']}: build it again (export/to_engine.py)"
+            )
+        return engine
+
+    def smallest(self, graph: str) -> tuple[int, int, int]:
+        """Pictures, and their sides in strides, that the engine takes at least."""
+        first = self._bundle.inputs[graph][0]
+        n, *sides = tuple(self.engine(graph).get_tensor_profile_shape(first.name, 0)[0])
+        rows, columns = sides[1:] if first.name == "z1" else (side // PIXEL_STRIDE for side in sides[:2])
+        return n, rows, columns
+
+    def prepare(self, lane: Lane, graph: str, slot: Slot) -> Launch:
+        assert isinstance(lane, CudaLane)
+        engine = self.engine(graph)
+        context = engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise BackendError(f"TensorRT cannot make a context for {graph}")
+        for tensor in slot.inputs:
+            if not context.set_input_shape(tensor.name, slot.shapes[tensor.name]):
+                shapes = [tuple(shape) for shape in engine.get_tensor_profile_shape(tensor.name, 0)]
+                raise BackendError(
+                    f"the engine of {graph} takes {tensor.name} from {shapes[0]} to {shapes[2]}, not "
+                    f"{slot.shapes[tensor.name]}: build it for such sizes (export/to_engine.py --min --max --batch)"
+                )
+        if missing := context.infer_shapes():
+            raise BackendError(f"the engine of {graph} lacks {', '.join(missing)}")
+        size = context.update_device_memory_size_for_shapes()
+        scratch = lane.device(size)
+        context.set_device_memory(scratch.pointer, size)
+        for tensor in slot.tensors:
+            if not context.set_tensor_address(tensor.name, slot.device[tensor.name].pointer):
+                raise BackendError(f"the engine of {graph} has no tensor {tensor.name}")
+        return _Launch(lane, context, scratch)
+
+
+class _Launch:
+    """The first call sets up what TensorRT defers, the second is captured, later ones replay the graph."""
+
+    def __init__(self, lane: CudaLane, context: Any, scratch: Any) -> None:
+        self._lane, self._context, self._scratch = lane, context, scratch
+        self._calls, self._graph = 0, None
+
+    def __call__(self) -> None:
+        self._calls += 1
+        if self._calls == 2:
+            self._graph = self._capture()
+        if self._graph is not None:
+            self._graph.launch(self._lane.stream)
+        else:
+            self._enqueue()
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._lane.handle):
+            raise BackendError("TensorRT could not queue the engine; its log says why")
+
+    def _capture(self) -> Any:
+        """The engine as a CUDA graph; None where it cannot be captured."""
+        builder = self._lane.stream.create_graph_builder().begin_building("thread_local")
+        try:
+            self._enqueue()
+        except BackendError:
+            return None
+        finally:
+            builder.end_building()
+        return builder.complete()
+
+
+def create_backend(bundle: Bundle, number: int | None) -> Backend:
+    """Raises BackendError where TensorRT, a GPU or engines are missing, CorruptError for engines of other graphs."""
+    record = read_record(bundle)
+    gpu = Gpu(number)  # before TensorRT, which does not survive its absence
+    with gpu.current():
+        launcher = TensorRtLauncher(bundle, record)
+        for graph in record:
+            launcher.engine(graph)  # what cannot be loaded shows now
+        graph = "decode_base" if "decode_base" in record else next(iter(record))
+        trial = graph, launcher.smallest(graph)
+    info = BackendInfo("tensorrt", gpu.name, "asked for")
+    return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu), trial)
