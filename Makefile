@@ -1,9 +1,11 @@
 # make demo: a photograph compressed and restored, with the light install only.
 # make test: all tests that need neither a GPU nor much time.
+# make test-gpu: those that need one, with TensorRT and ONNX Runtime for it.
 
 PYTHON ?= python3
 VENV_DEMO ?= .venv-demo
 VENV_TEST ?= .venv-test
+VENV_GPU ?= .venv-gpu
 
 # A stamp in each environment is newer than all of these, or the package is installed again.
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(wildcard *.pyi) \
@@ -20,8 +22,8 @@ test: $(VENV_TEST)/.installed
 test-slow: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m pytest -m "slow and not gpu" || test $$? -eq 5  # 5: there are none yet
 
-test-gpu: $(VENV_TEST)/.installed
-	$(VENV_TEST)/bin/python -m pytest -m gpu || test $$? -eq 5  # 5: there are none yet
+test-gpu: $(VENV_GPU)/.installed
+	$(VENV_GPU)/bin/python -m pytest -m gpu
 
 lint: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/ruff check .
@@ -31,7 +33,7 @@ types: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m mypy
 
 clean:
-	rm -rf $(VENV_DEMO) $(VENV_TEST) build demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV_DEMO) $(VENV_TEST) $(VENV_GPU) build demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV_DEMO)/.installed: $(PACKAGE)
 	test -x $(VENV_DEMO)/bin/python || $(PYTHON) -m venv $(VENV_DEMO)
@@ -41,4 +43,12 @@ $(VENV_DEMO)/.installed: $(PACKAGE)
 $(VENV_TEST)/.installed: $(PACKAGE)
 	test -x $(VENV_TEST)/bin/python || $(PYTHON) -m venv $(VENV_TEST)
 	$(VENV_TEST)/bin/python -m pip install --disable-pip-version-check -q ".[dev]"
+	touch $@
+
+# onnxruntime-gpu and onnxruntime own the same folder: only one may be there.
+$(VENV_GPU)/.installed: $(PACKAGE)
+	test -x $(VENV_GPU)/bin/python || $(PYTHON) -m venv $(VENV_GPU)
+	$(VENV_GPU)/bin/python -m pip install --disable-pip-version-check -q ".[dev,tensorrt]"
+	$(VENV_GPU)/bin/python -m pip uninstall -q -y onnxruntime onnxruntime-gpu
+	$(VENV_GPU)/bin/python -m pip install --disable-pip-version-check -q "onnxruntime-gpu[cuda,cudnn]>=1.21"
 	touch $@

@@ -48,6 +48,13 @@ class Gpu:
         self.pinned_memory = LegacyPinnedMemoryResource()
         self.name = self.device.name
 
+    def is_primary(self) -> bool:
+        """Is the context the one that the CUDA runtime uses, and all that is built on it?"""
+        driver, number = self._driver, self.device.device_id
+        primary = int(_check(driver.cuDevicePrimaryCtxRetain(number)))
+        _check(driver.cuDevicePrimaryCtxRelease(number))
+        return primary == self.context
+
     def _current(self) -> int:
         return int(_check(self._driver.cuCtxGetCurrent()))
 

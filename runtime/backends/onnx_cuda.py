@@ -87,6 +87,10 @@ def create_backend(bundle: Bundle, threads: int | None, session_options: Any, nu
     from runtime.backends.cuda import CudaLane, Gpu
 
     gpu = Gpu(number)
+    if not gpu.is_primary():
+        raise BackendError(
+            "ONNX Runtime works in the GPU's primary CUDA context only, and the current one is another"
+        )
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA and cuDNN of pip's packages
     launcher = OnnxLauncher(bundle, options, CUDA, "cuda", gpu.device.device_id, capture=True)

@@ -1,0 +1,194 @@
+"""Pictures a second, encoded and decoded, by every backend that works here; PyTorch's networks beside them.
+
+python -m benchmarks.throughput [--model BUNDLE] [--backends NAME ...] [--size 1080x1920] [--torch] [--json]
+
+Whole pictures, host memory to stream and back: `one by one` and as a batch (pipelined). `networks` is the backend's
+share of that, transfers included, for one picture after another. With --torch the same networks in PyTorch, eager
+and compiled, weights and inputs on the device already: fp16 (autocast) on a GPU, fp32 on a CPU. For fp16 in the
+runtime give a bundle of export/to_half.py or export/to_engine.py. Medians over rounds; run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.common import photos, table
+from export.to_engine import parse_size
+from runtime import Codec
+from runtime.backends import NAMES
+from runtime.errors import BackendError
+
+Row = list[Any]
+
+
+def frames(folder: str | None, height: int, width: int, count: int) -> list[np.ndarray]:
+    """Photos scaled to cover the size and cropped, again and again until there are enough."""
+    if folder is None:
+        from skimage import data
+
+        found = [data.astronaut(), data.coffee(), data.chelsea()]
+    else:
+        found = [rgb for _, rgb in photos(folder, count)]
+    scaled = []
+    for rgb in found:
+        factor = max(height / rgb.shape[0], width / rgb.shape[1])
+        size = round(rgb.shape[1] * factor), round(rgb.shape[0] * factor)
+        large = Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS)
+        scaled.append(np.ascontiguousarray(np.asarray(large)[:height, :width]))
+    return [scaled[k % len(scaled)] for k in range(count)]
+
+
+def per_second(work: Callable[[], Any], items: int, rounds: int) -> float:
+    """Items a second, the median over rounds after one that does not count."""
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return items / statistics.median(times)
+
+
+def of_backend(codec: Codec, pictures: list[np.ndarray], quality: float, rounds: int) -> Iterator[Row]:
+    name, count = codec.backend.name, len(pictures)
+    streams = [codec.encode(p, quality) for p in pictures]
+    ways: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "one by one": (
+            lambda: [codec.encode(p, quality) for p in pictures],
+            lambda: [codec.decode(s) for s in streams],
+        ),
+        "batch": (
+            lambda: list(codec.encode_batch(pictures, quality)),
+            lambda: list(codec.decode_batch(streams)),
+        ),
+    }
+    for way, (encode, decode) in ways.items():
+        yield [name, way, per_second(encode, count, rounds), per_second(decode, count, rounds)]
+    recorded: dict[str, dict[str, Any]] = {}
+    run = codec._backend.run
+
+    def record(graph: str, inputs: Any) -> list[np.ndarray]:
+        recorded[graph] = dict(inputs)
+        return run(graph, inputs)
+
+    codec._decode(codec._encode(pictures[0], quality, "all", None, None, record), 0.0, None, record)
+    rates = [
+        per_second(lambda g=g: [run(g, recorded[g]) for _ in pictures], count, rounds)  # type: ignore[misc]
+        for g in sorted(recorded, reverse=True)  # encode, decode
+    ]
+    yield [name, "networks", *rates]
+
+
+def of_torch(codec: Codec, picture: np.ndarray, quality: float, count: int, rounds: int) -> Iterator[Row]:
+    import torch
+
+    from export.from_bundle import load_model
+    from model.transforms import fold
+    from runtime import pixels
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(codec.bundle.path).to(device)
+    auxiliary = model.auxiliary
+    assert auxiliary is not None, "the comparison is of both branches"
+    signed = torch.from_numpy(pixels.to_tensor(picture, 64)).to(device)
+    qualities = zip(
+        (codec.bundle.primary, codec.bundle.auxiliary), codec.bundle.branch_qualities(quality), strict=True
+    )
+    base, aux = (torch.tensor([b.level(q)], dtype=torch.float32, device=device) for b, q in qualities if b)
+
+    def encode() -> Any:
+        folded = fold((signed.float() + 128).permute(0, 3, 1, 2) / 255)
+        first = model.primary(folded, base)
+        return first, auxiliary(folded, aux, first)
+
+    first, second = (out for out in torch.no_grad()(encode)())
+    symbols = first.z, first.symbols, second.z, second.symbols
+
+    def decode() -> Any:
+        x1 = model.primary.decode(symbols[0], symbols[1], base)
+        every = torch.tensor([4], device=device)
+        r = auxiliary.decode(symbols[2], symbols[3], aux, every, x1)
+        return ((x1.image + r.image).clamp(0, 1) * 255).round()
+
+    def repeated(work: Callable[[], Any]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.no_grad(), torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+                for _ in range(count):
+                    work()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+
+        return run
+
+    for name, wrap in (("PyTorch", lambda f: f), ("torch.compile", torch.compile)):
+        rates = [per_second(repeated(wrap(f)), count, rounds) for f in (encode, decode)]
+        yield [f"{name} {torch.__version__}", "networks", *rates]
+
+
+def machine() -> str:
+    """What figures are of: processor, GPU, versions."""
+    import onnxruntime
+
+    words = [platform.processor() or platform.machine(), f"onnxruntime {onnxruntime.__version__}"]
+    try:
+        import torch
+
+        words += [torch.cuda.get_device_name()] if torch.cuda.is_available() else ["no GPU"]
+    except ImportError:
+        pass
+    try:
+        import tensorrt
+
+        words.append(f"TensorRT {tensorrt.__version__}")
+    except (ImportError, OSError):
+        pass
+    return ", ".join(words)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", type=Path, help="bundle (default: the shipped one)")
+    parser.add_argument("--backends", nargs="*", choices=NAMES[1:], help="(default: those that work)")
+    parser.add_argument("--data", help="folder of photos (default: those of scikit-image)")
+    parser.add_argument("--size", type=parse_size, default=(1080, 1920), metavar="HxW")
+    parser.add_argument("--quality", type=float, default=50)
+    parser.add_argument("--count", type=int, default=16, help="pictures of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--torch", action="store_true", help="PyTorch's networks, too")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    args = parser.parse_args(argv)
+    pictures = frames(args.data, *args.size, args.count)
+    rows: list[Row] = []
+    for name in tqdm(args.backends or NAMES[1:], file=sys.stderr):
+        try:
+            codec = Codec(args.model, backend=name)
+        except BackendError as error:
+            if args.backends:
+                raise SystemExit(f"error: {error}") from error
+            print(f"no {name}: {error}", file=sys.stderr)
+            continue
+        rows += of_backend(codec, pictures, args.quality, args.rounds)
+    if args.torch:
+        codec = Codec(args.model, backend="onnxruntime")
+        rows += of_torch(codec, pictures[0], args.quality, args.count, args.rounds)
+    if args.json:
+        print(json.dumps({"machine": machine(), "size": args.size, "frames_per_second": rows}, indent=1))
+        return
+    print(f"{machine()}; {args.size[1]}x{args.size[0]}, quality {args.quality:g}, both branches")
+    print(table(["backend", "what", "encoded / s", "decoded / s"], rows))
+
+
+if __name__ == "__main__":
+    main()

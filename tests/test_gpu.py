@@ -1,0 +1,279 @@
+"""What only a GPU can show: backends on it against the CPU, pictures that stay in its memory, plugins in CUDA graphs.
+
+`make test-gpu`. Streams are what has to be equal; pictures may differ by a grey level in rare samples.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SHIPPED, TINY, run_operator
+from test_plugins import INT8, LINEAR, ROOT, Harness, headers
+
+from export import to_engine
+from runtime import Codec
+from runtime.backends.cuda import CudaLane, Gpu
+from runtime.device import describe
+from runtime.errors import BackendError
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def torch() -> Any:
+    """PyTorch as an application would use it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch has no CUDA here")
+    return torch
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16"])
+def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Engines of the shipped bundle, without plugins; built once for each precision."""
+    pytest.importorskip("tensorrt", reason="TensorRT is not installed")
+    folder = tmp_path_factory.mktemp("engines") / request.param
+    to_engine.main([str(SHIPPED), "-o", str(folder), "--precision", request.param, "--max", "1088x1920"])
+    return folder
+
+
+@pytest.fixture(params=["onnxruntime-cuda", "tensorrt"])
+def on_gpu(request: pytest.FixtureRequest) -> Codec:
+    if request.param == "tensorrt":
+        return Codec(request.getfixturevalue("engines"), backend="tensorrt")
+    try:
+        return Codec(SHIPPED, backend="onnxruntime-cuda")
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> Codec:
+    return Codec(SHIPPED, backend="onnxruntime")
+
+
+def assert_same_picture(found: np.ndarray, expected: np.ndarray, half: bool) -> None:
+    difference = np.abs(found.astype(int) - expected.astype(int))
+    most, share = (4, 0.05) if half else (1, 1e-3)
+    assert difference.max() <= most and (difference > 0).mean() <= share
+
+
+def is_half(codec: Codec) -> bool:
+    return codec.bundle.manifest.get("precision") == "fp16"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 90), (512, 512), (1, 1)])
+def test_streams_of_the_gpu_and_the_cpu_are_read_by_both(on_gpu, on_cpu, photos, size) -> None:
+    picture = np.resize(photos[0], (*size, 3)) if min(size) > min(photos[0].shape[:2]) else photos[0]
+    picture = np.ascontiguousarray(picture[: size[0], : size[1]])
+    for quality in (0, 50, 100):
+        streams = [codec.encode(picture, quality) for codec in (on_gpu, on_cpu)]
+        for stream in streams:
+            ours, theirs = on_gpu.symbols(stream), on_cpu.symbols(stream)
+            assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+            for beta in (0.0, 0.5, 1.0):
+                assert_same_picture(on_gpu.decode(stream, beta), on_cpu.decode(stream, beta), is_half(on_gpu))
+
+
+def test_sizes_and_batches_mix(on_gpu, on_cpu, photos) -> None:
+    pictures = [photos[k % 3][: 64 + 40 * (k % 4), : 200 - 30 * (k % 5)] for k in range(24)]
+    streams = list(on_gpu.encode_batch(pictures, 60))
+    assert streams == [on_gpu.encode(p, 60) for p in pictures]
+    for stream, found in zip(streams, on_gpu.decode_batch(streams, 0.25), strict=True):
+        np.testing.assert_array_equal(found, on_gpu.decode(stream, 0.25))
+        assert_same_picture(found, on_cpu.decode(stream, 0.25), is_half(on_gpu))
+
+
+def test_pictures_stay_in_gpu_memory(on_gpu, photo, torch) -> None:
+    tensor = torch.from_numpy(photo).cuda()
+    stream = on_gpu.encode(photo)
+    assert on_gpu.encode(tensor) == stream
+    assert on_gpu.encode(tensor.permute(2, 0, 1).contiguous().permute(1, 2, 0)) == stream, "any strides"
+
+    class OnlyDlpack:
+        shape = tensor.shape
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return tensor.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> Any:
+            return tensor.__dlpack_device__()
+
+    assert on_gpu.encode(OnlyDlpack()) == stream
+    expected = on_gpu.decode(stream)
+    for taken in (torch.as_tensor, torch.from_dlpack):
+        np.testing.assert_array_equal(taken(on_gpu.decode(stream, out="device")).cpu().numpy(), expected)
+    out = torch.zeros_like(tensor)
+    assert on_gpu.decode(stream, out=out) is out
+    np.testing.assert_array_equal(out.cpu().numpy(), expected)
+
+
+def test_the_order_of_the_callers_stream_is_kept(on_gpu, photo, torch) -> None:
+    side = torch.cuda.Stream()
+    expected = on_gpu.encode(photo)
+    shown = on_gpu.decode(expected)
+    with torch.cuda.stream(side):
+        tensor = torch.zeros(photo.shape, dtype=torch.uint8, device="cuda")
+        torch.cuda._sleep(200_000_000)  # the picture comes late
+        tensor.copy_(torch.from_numpy(photo).pin_memory(), non_blocking=True)
+        assert on_gpu.encode(tensor, stream=side) == expected
+        out = torch.zeros_like(tensor)
+        on_gpu.decode(expected, out=out, stream=side)
+        later = out.clone()  # queued, not waited for
+    side.synchronize()
+    np.testing.assert_array_equal(later.cpu().numpy(), shown)
+
+
+def test_the_context_of_the_thread_is_left_as_it_was(on_gpu, photo) -> None:
+    from cuda.bindings import driver
+
+    before = int(driver.cuCtxGetCurrent()[1])
+    on_gpu.decode(on_gpu.encode(photo))
+    assert int(driver.cuCtxGetCurrent()[1]) == before
+
+
+def test_pictures_larger_than_an_engine_are_a_clear_error(engines: Path) -> None:
+    codec = Codec(engines, backend="tensorrt")
+    with pytest.raises(BackendError, match="build it for such sizes"):
+        codec.encode(np.zeros((2200, 1000, 3), np.uint8))
+    assert codec.encode(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_engines_are_kept_and_refused_when_they_are_not_theirs(engines: Path, tmp_path: Path, capsys) -> None:
+    arguments = [str(SHIPPED), "-o", str(engines), "--max", "1088x1920"]
+    arguments += ["--precision", Codec(engines).bundle.manifest["precision"]]
+    capsys.readouterr()
+    to_engine.main(arguments)
+    assert capsys.readouterr().out.count(": kept") == 4
+    copy = shutil.copytree(engines, tmp_path / "copy")
+    with open(copy / "decode_base.engine", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(Exception, match=r"engines\.json names"):
+        Codec(copy, backend="tensorrt")
+
+
+def test_engines_with_plugins_agree_with_those_without(tmp_path: Path, on_cpu, photo) -> None:
+    pytest.importorskip("tensorrt", reason="TensorRT is not installed")
+    include = headers()
+    configure = ["cmake", "-S", str(ROOT / "kernels/tensorrt"), "-B", str(tmp_path / "build")]
+    configure += [f"-DTENSORRT_INCLUDE={include}", "-DCMAKE_CUDA_ARCHITECTURES=native"]
+    subprocess.run(configure, check=True, capture_output=True, text=True)
+    subprocess.run(["cmake", "--build", str(tmp_path / "build")], check=True, capture_output=True, text=True)
+    (library,) = (tmp_path / "build").glob("librdc_tensorrt_plugins.*")
+    for precision in ("fp32", "fp16"):
+        folder = tmp_path / precision
+        to_engine.main([str(SHIPPED), "-o", str(folder), "--precision", precision, "--plugins", str(library)])
+        codec = Codec(folder, backend="tensorrt")
+        stream = codec.encode(photo, 50)
+        assert_same_picture(codec.decode(stream, 0.25), on_cpu.decode(stream, 0.25), precision == "fp16")
+
+
+def test_auto_takes_the_gpu(torch) -> None:
+    codec = Codec(TINY)
+    assert codec.backend.name in ("onnxruntime-cuda", "onnxruntime")
+    if codec.backend.name == "onnxruntime":
+        assert "no onnxruntime-cuda: this onnxruntime has no CUDAExecutionProvider" in codec.backend.why
+
+
+def test_the_pixel_kernels_pad_and_crop(torch) -> None:
+    lane = CudaLane(Gpu(None))
+    for height, width in ((1, 1), (65, 3), (1080, 1920)):
+        picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, device="cuda")
+        rows, columns = (-(-side // 64) * 64 for side in (height, width))
+        padded = np.zeros((rows, columns, 3), np.int8)
+        back = torch.zeros_like(picture)
+        torch.cuda.synchronize()
+        with lane.current():
+            block = lane.device(padded.nbytes)
+            lane.pad(describe(picture, lane.handle), block, rows, columns)
+            lane.download(block, padded)
+            lane.crop(block, columns, describe(back, lane.handle))
+            lane.synchronise()
+        host = picture.cpu().numpy()
+        expected = np.pad(host, ((0, rows - height), (0, columns - width), (0, 0)), "edge")
+        np.testing.assert_array_equal(padded.view(np.uint8) ^ 0x80, expected)
+        np.testing.assert_array_equal(back.cpu().numpy(), host)
+
+
+def test_plugins_run_inside_a_captured_graph(tmp_path: Path, torch) -> None:
+    """The harness of test_plugins with real kernels: enqueued while a graph is captured, which is then replayed."""
+    include = headers()
+    if not shutil.which("nvcc"):
+        pytest.skip("no nvcc")
+    library = tmp_path / "harness.so"
+    sources = ["kernels/tensorrt/plugins.cpp", "kernels/cuda/gain.cu", "kernels/cuda/image.cu"]
+    command = [
+        "nvcc",
+        "-std=c++17",
+        "-O2",
+        "-shared",
+        "-Xcompiler",
+        "-fPIC",
+        "-arch=native",
+        "-isystem",
+        str(include),
+    ]
+    command += [
+        "-x",
+        "cu",
+        *(str(ROOT / s) for s in (*sources, "tests/plugin_harness.cpp")),
+        "-o",
+        str(library),
+    ]
+    subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+    harness = Harness(library)
+    plugin = harness.create("BlendToImage")
+    rng = np.random.default_rng(0)
+    x1, r = (rng.normal(0.5, 0.3, (2, 192, 3, 5)).astype(np.float32) for _ in range(2))
+    beta, pixels = np.array([0.25, 1], np.float32), np.zeros((2, 24, 40, 3), np.int8)
+    memory = [torch.from_numpy(a).cuda() for a in (x1, r, beta, pixels)]
+    tensors = harness.describe([x1, r, beta, pixels], [LINEAR] * 4)
+    for tensor, here in zip(tensors, memory, strict=True):
+        tensor.address = here.data_ptr()
+    assert tensors[3].type == INT8
+
+    def enqueue() -> None:
+        stream = torch.cuda.current_stream().cuda_stream
+        assert harness.native.harness_enqueue(plugin, tensors, 3, 1, stream) == 0
+
+    harness.native.harness_enqueue.argtypes = None
+    assert harness.native.harness_supports(plugin, tensors, 3, 1)
+    enqueue()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        enqueue()
+    for _ in range(2):
+        memory[0].copy_(torch.from_numpy(x1 := np.roll(x1, 1, axis=1)))
+        memory[3].zero_()
+        graph.replay()
+        torch.cuda.synchronize()
+        (expected,) = run_operator("BlendToImage", {"x1": x1, "r": r, "beta": beta}, ["p"])
+        np.testing.assert_array_equal(memory[3].cpu().numpy(), expected)
+
+
+def test_an_application_with_a_pycuda_context_of_its_own(engines: Path, photo, on_cpu) -> None:
+    cuda = pytest.importorskip("pycuda.driver", reason="pycuda is not installed")
+    from pycuda import gpuarray
+
+    cuda.init()
+    context = cuda.Device(0).make_context()
+    try:
+        codec, stream = Codec(engines, backend="tensorrt"), cuda.Stream()
+        data = codec.encode(gpuarray.to_gpu_async(photo, stream=stream), stream=stream)
+        memory = cuda.mem_alloc(photo.nbytes)
+        target = gpuarray.GPUArray(photo.shape, np.uint8, gpudata=memory)
+        codec.decode(data, out=target, stream=stream)
+        found = target.get_async(stream=stream)
+        stream.synchronize()
+        assert_same_picture(found, on_cpu.decode(data), is_half(codec))
+        del codec, target, memory, stream
+    finally:
+        context.pop()
