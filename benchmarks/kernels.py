@@ -1,11 +1,12 @@
 """How near the fused CUDA kernels come to copying memory.
 
-python -m benchmarks.kernels [--size 2160x3840] [--batch 4] [--json]
+python -m benchmarks.kernels [--size 2160x3840] [--batch 4] [--count] [--json]
 
 Needs a GPU, PyTorch with CUDA, and nvcc with CMake to build kernels/cuda. Every kernel, layout and type on the
 tensors of a batch of pictures of that size. Bytes are counted (each input read once, each output written once, less
 what a pass can leave unread), times are medians of CUDA events. A device-to-device copy that moves as many bytes is
-measured in the same run. The last column: bytes that the operations of the function body move unfused, counted.
+measured in the same run. The last column: bytes that the operations of the function body move unfused, counted;
+--count prints that alone, and needs nothing.
 """
 
 from __future__ import annotations
@@ -86,14 +87,16 @@ class Case:
         return getattr(library, self.function)(*addresses, *self.numbers, stream)
 
 
-def cases(dtype: torch.dtype, layout: str, batch: int, height: int, width: int) -> Iterator[Case]:
+def cases(
+    dtype: torch.dtype, layout: str, batch: int, height: int, width: int, device: str
+) -> Iterator[Case]:
     """Unfused: every element-wise operation of the body reads and writes whole tensors, fp32 between the casts at
     its ends; masks and gains, which are small or broadcast, count nothing."""
     image, latent = ((batch, 192, -(-height // k), -(-width // k)) for k in (8, 16))
     memory, where, size = LAYOUTS[layout], list(LAYOUTS).index(layout), dtype.itemsize
 
     def made(shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, device="cuda").to(dtype).contiguous(memory_format=memory)
+        return torch.randn(shape, device=device).to(dtype).contiguous(memory_format=memory)
 
     def case(kernel: str, tensors: list[Tensor], numbers: list[Any], moved: float, unfused: float) -> Case:
         count = max(t.numel() for t in tensors)
@@ -102,8 +105,8 @@ def cases(dtype: torch.dtype, layout: str, batch: int, height: int, width: int) 
 
     last = [TYPES[dtype], where]
     cast = 0 if dtype is torch.float32 else size + 4  # of float32 to itself moves nothing
-    pixels = torch.zeros(batch, height, width, 3, dtype=torch.int8, device="cuda")
-    beta = torch.full((batch,), 0.3, device="cuda")
+    pixels = torch.zeros(batch, height, width, 3, dtype=torch.int8, device=device)
+    beta = torch.full((batch,), 0.3, device=device)
     x1, r = made(image), made(image)
     # cast, add, divide, transpose, fold with a cast
     yield case("image_to_tensor", [pixels, x1], [Shape(*image), *last], 1 + size, 5 + 8 + 8 + 8 + cast)
@@ -111,9 +114,9 @@ def cases(dtype: torch.dtype, layout: str, batch: int, height: int, width: int) 
     unfused = 2 * cast + 8 + 12 + 8 + 8 + 8 + 8 + 8 + 8 + 8 + 5
     yield case("blend_to_image", [x1, r, beta, pixels], [Shape(*image), *last], 2 * size + 1, unfused)
 
-    level, gains = torch.full((batch,), 2.3, device="cuda"), torch.rand(8, 192, device="cuda") + 0.5
+    level, gains = torch.full((batch,), 2.3, device=device), torch.rand(8, 192, device=device) + 0.5
     y, mean, acc, out = (made(latent) for _ in range(4))
-    symbols = torch.zeros(latent, dtype=torch.int32, device="cuda")
+    symbols = torch.zeros(latent, dtype=torch.int32, device=device)
     for index in (-1, 1):
         # What a single pass can leave unread: rows without its latents, or groups of channels.
         share = 1.0 if index < 0 else {"NCHW": 0.5, "NHWC": 0.25}[layout]
@@ -138,18 +141,24 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", default="2160x3840", help="HEIGHTxWIDTH, multiples of 8")
     parser.add_argument("--batch", type=int, default=4, help="so that tensors are several times the cache")
+    parser.add_argument("--count", action="store_true", help="count bytes, run nothing")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
-    if not torch.cuda.is_available():
-        raise SystemExit("no CUDA device")
     height, width = map(int, args.size.split("x"))
     if height % 8 or width % 8:
         parser.error("--size must be multiples of 8")
+    device, everything = "meta" if args.count else "cuda", itertools.product(TYPES, LAYOUTS)
+    if not args.count and not torch.cuda.is_available():
+        raise SystemExit("no CUDA device (--count needs none)")
+    chosen = itertools.chain(*(cases(*which, args.batch, height, width, device) for which in everything))
+    if args.count:
+        counts = [[c.kernel, c.type, c.layout, c.moved / 1e6, c.unfused / c.moved] for c in chosen]
+        print(table(["kernel", "type", "layout", "MB", "unfused bytes, times"], counts))
+        return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         library = build(folder)
-        everything = itertools.product(TYPES, LAYOUTS)
-        for case in itertools.chain(*(cases(*which, args.batch, height, width) for which in everything)):
+        for case in chosen:
             source = torch.empty(int(case.moved) // 2, dtype=torch.uint8, device="cuda")
             target = torch.empty_like(source)
             copy = case.moved / milliseconds(partial(target.copy_, source)) / 1e6

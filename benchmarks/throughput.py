@@ -1,6 +1,6 @@
 """Pictures a second, encoded and decoded, by every backend that works here; PyTorch's networks beside them.
 
-python -m benchmarks.throughput [--model BUNDLE] [--backends NAME ...] [--size 1080x1920] [--torch] [--json]
+python -m benchmarks.throughput [--model BUNDLE] [--backends NAME ...] [--size 1080x1920] [--torch eager compile]
 
 Whole pictures, host memory to stream and back: `one by one` and as a batch (pipelined). `networks` is the backend's
 share of that, transfers included, for one picture after another. With --torch the same networks in PyTorch, eager
@@ -91,7 +91,9 @@ def of_backend(codec: Codec, pictures: list[np.ndarray], quality: float, rounds:
     yield [name, "networks", *rates]
 
 
-def of_torch(codec: Codec, picture: np.ndarray, quality: float, count: int, rounds: int) -> Iterator[Row]:
+def of_torch(
+    codec: Codec, picture: np.ndarray, quality: float, count: int, rounds: int, ways: list[str]
+) -> Iterator[Row]:
     import torch
 
     from export.from_bundle import load_model
@@ -132,9 +134,10 @@ def of_torch(codec: Codec, picture: np.ndarray, quality: float, count: int, roun
 
         return run
 
-    for name, wrap in (("PyTorch", lambda f: f), ("torch.compile", torch.compile)):
-        rates = [per_second(repeated(wrap(f)), count, rounds) for f in (encode, decode)]
-        yield [f"{name} {torch.__version__}", "networks", *rates]
+    for way in ways:
+        works = [torch.compile(f) if way == "compile" else f for f in (encode, decode)]
+        rates = [per_second(repeated(work), count, rounds) for work in works]
+        yield [f"PyTorch {torch.__version__}, {way}", "networks", *rates]
 
 
 def machine() -> str:
@@ -166,10 +169,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quality", type=float, default=50)
     parser.add_argument("--count", type=int, default=16, help="pictures of a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--torch", action="store_true", help="PyTorch's networks, too")
+    parser.add_argument(
+        "--torch", nargs="*", choices=["eager", "compile"], default=[], help="PyTorch's networks, too"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
-    pictures = frames(args.data, *args.size, args.count)
+    height, width = args.size
+    pictures = frames(args.data, height, width, args.count)
     rows: list[Row] = []
     for name in tqdm(args.backends or NAMES[1:], file=sys.stderr):
         try:
@@ -182,11 +188,11 @@ def main(argv: list[str] | None = None) -> None:
         rows += of_backend(codec, pictures, args.quality, args.rounds)
     if args.torch:
         codec = Codec(args.model, backend="onnxruntime")
-        rows += of_torch(codec, pictures[0], args.quality, args.count, args.rounds)
+        rows += of_torch(codec, pictures[0], args.quality, args.count, args.rounds, args.torch)
     if args.json:
         print(json.dumps({"machine": machine(), "size": args.size, "frames_per_second": rows}, indent=1))
         return
-    print(f"{machine()}; {args.size[1]}x{args.size[0]}, quality {args.quality:g}, both branches")
+    print(f"{machine()}; {width}x{height}, quality {args.quality:g}, both branches")
     print(table(["backend", "what", "encoded / s", "decoded / s"], rows))
 
 

@@ -11,7 +11,7 @@ import torch
 from conftest import SHIPPED, TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 
-from benchmarks import agreement, cost, outside, scalability, spectra
+from benchmarks import agreement, cost, kernels, outside, scalability, spectra, throughput
 from benchmarks.common import load_torch_model
 from model import BranchConfig, ModelConfig, RateDistortionCognition
 
@@ -96,3 +96,21 @@ def test_agreement_of_a_classifier_with_itself_and_over_levels(folder, tmp_path,
     assert np.array_equal(bpp[:count], bpp[count:]) and (divergence >= 0).all()
     assert bpp[0] < bpp[count - 1] and db[0] < db[count - 1]
     assert against.count("0.000") >= 2
+
+
+def test_throughput_counts_pictures_of_every_way(capsys) -> None:
+    arguments = ["--model", str(TINY), "--size", "64x96", "--count", "2", "--rounds", "1", "--json"]
+    throughput.main([*arguments, "--backends", "onnxruntime", "--torch", "eager"])
+    rows = json.loads(capsys.readouterr().out)["frames_per_second"]
+    ways = [(name.split()[0], what) for name, what, *_ in rows]
+    assert ways[:3] == [("onnxruntime", what) for what in ("one by one", "batch", "networks")]
+    assert ways[3:] == [("PyTorch", "networks")]
+    assert all(rate > 0 for row in rows for rate in row[2:])
+
+
+def test_fused_kernels_move_fewer_bytes(capsys) -> None:
+    kernels.main(["--count", "--size", "64x64"])
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == 32
+    for kernel, *_, times in rows:
+        assert float(times) > (2.4 if "gain_dequantize, pass -1" in kernel else 3)
