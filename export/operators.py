@@ -33,7 +33,7 @@ PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
 _HEADER = f'<opset_import: ["" : {OPSET}], domain: "{DOMAIN}">'
 _SIGNATURE_PLUGIN = "plugin_namespace, plugin_version"
 
-# mask [C,h,w]: which latents this pass codes; `like` is any [N,C,h,w] tensor.
+# active, bool [C,h,w]: which latents this pass codes; `like` is any [N,C,h,w] tensor.
 _MASK = f"""
   zero_i = Constant <value_int = 0> ()
   one_i = Constant <value_int = 1> ()
@@ -68,7 +68,6 @@ _MASK = f"""
   now = Equal (when, this)
   always = Less (this, zero_i)
   active = Or (now, always)
-  mask = Cast <to = 1> (active)
 """
 
 # gain [N,C,1,1]: geometric interpolation between the two trained levels around `level`.
@@ -137,6 +136,7 @@ GainQuantize <pass, {_SIGNATURE_PLUGIN}> (y, mean, gains, level, acc) => (symbol
   limit_low = Constant <value_float = -{SYMBOL_LIMIT}.0> ()
   limit_high = Constant <value_float = {SYMBOL_LIMIT}.0> ()
   clamped = Clip (rounded, limit_low, limit_high)
+  mask = Cast <to = 1> (active)
   masked = Mul (clamped, mask)
   symbols = Cast <to = 6> (masked)
   value = Add (clamped, mean_f)

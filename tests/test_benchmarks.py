@@ -11,7 +11,7 @@ import torch
 from conftest import SHIPPED, TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 
-from benchmarks import agreement, cost, kernels, outside, scalability, spectra, throughput
+from benchmarks import agreement, cost, half, kernels, outside, scalability, spectra, throughput
 from benchmarks.common import load_torch_model
 from model import BranchConfig, ModelConfig, RateDistortionCognition
 
@@ -114,3 +114,13 @@ def test_fused_kernels_move_fewer_bytes(capsys) -> None:
     assert len(rows) == 32
     for kernel, *_, times in rows:
         assert float(times) > (2.4 if "gain_dequantize, pass -1" in kernel else 3)
+
+
+def test_half_precision_is_measured_on_the_photos_with_the_largest_symbols(folder, capsys) -> None:
+    half.main(["--data", str(folder), "--model", str(TINY), "--largest", "1", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["largest symbols"]) == 1 and found["largest symbols"][0] > 0
+    assert [row["quality"] for row in found["rows"]] == list(half.QUALITIES)
+    assert all(
+        row["streams with other symbols"] == 0 and abs(row["PSNR, dB"]) < 0.05 for row in found["rows"]
+    )
