@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ class TorchBackend:
         self.model = load_model(bundle)
 
     @torch.no_grad()
-    def run(self, graph: str, inputs: Inputs, stream: Any = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
         given = {name: torch.from_numpy(array) for name, array in inputs.items()}
         base = self.model.primary.decode(given["z1"], given["y1"], given["base_level"])
         image = base.image

@@ -29,7 +29,7 @@ if __package__ in (None, ""):  # run as a script from a clone
 from export.to_half import copy_bundle
 from export.verify import ExportError, compare_backends
 from runtime.backends.onnx import OnnxRuntimeBackend
-from runtime.backends.tensorrt import RECORD
+from runtime.backends.tensorrt import RECORD, load_plugins, open_backend
 from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle, Tensor
 from runtime.errors import BackendError
 
@@ -90,8 +90,6 @@ def trtexec(graph: Path, engine: Path, shapes: dict[str, list[tuple[int, ...]]],
         words.append(f"--dynamicPlugins={options.plugins}")
     if options.version_compatible:
         words.append("--versionCompatible")
-        if options.plugins:
-            words.append(f"--setPluginsToSerialize={options.plugins}")
     if options.hardware != "none":
         words.append(f"--hardwareCompatibilityLevel={options.hardware}")
     if options.timing_cache:
@@ -157,8 +155,6 @@ def build_engine(
         config.clear_flag(trt.BuilderFlag.TF32)
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-        if options.plugins:
-            config.plugins_to_serialize = [options.plugins]
     if options.hardware != "none":
         levels = trt.HardwareCompatibilityLevel
         config.hardware_compatibility_level = (
@@ -232,11 +228,9 @@ def facts_of(
     }
 
 
-def verify_engine(bundle: Bundle, graph: str, sizes: Range, precision: str) -> None:
+def verify_engine(bundle: Bundle, graph: str, about: dict[str, Any], sizes: Range, precision: str) -> None:
     """Run golden inputs of the smallest and the usual size. Raises ExportError where ONNX Runtime's results differ."""
-    from runtime.backends.tensorrt import create_backend
-
-    reference, engine = OnnxRuntimeBackend(bundle, None, None), create_backend(bundle, None)
+    reference, engine = OnnxRuntimeBackend(bundle, None, None), open_backend(bundle, {graph: about}, None)
     for picture in (sizes.smallest, sizes.usual):
         compare_backends(reference, engine, bundle, graph, strides_of(picture), precision)
         print(f"{graph}: as ONNX Runtime's for {picture[0]} of {picture[1]}x{picture[2]}")
@@ -296,12 +290,10 @@ def main(argv: list[str] | None = None) -> int:
     trt = load_builder(args.builder)
     log = trt.Logger(trt.Logger.WARNING)
     if args.plugins:
-        if trt.get_plugin_registry().load_library(args.plugins) is None:
-            raise BackendError(f"{args.plugins} is no plugin library of this TensorRT")
         _write(folder / LIBRARY, Path(args.plugins).read_bytes())
+        load_plugins(trt, folder / LIBRARY, _sha(folder / LIBRARY))
     record = folder / RECORD
     known = json.loads(record.read_text()) if record.exists() else {}
-    built = []
     for name, (graph, engine, shapes) in plans.items():
         facts = facts_of(trt, args.builder, graph, bundle.manifest["files"][WEIGHTS], shapes, options)
         key = engine_key(facts)
@@ -312,21 +304,20 @@ def main(argv: list[str] | None = None) -> int:
         ):
             print(f"{engine}: kept")
             continue
+        if known.pop(name, None):
+            _record(record, known)
         _write(engine, build_engine(trt, graph, shapes, options, log))
         library = LIBRARY if args.plugins else None
-        known[name] = {"key": key, "file": engine.name, "sha256": _sha(engine), "library": library, **facts}
-        _record(record, known)
-        print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB")
-        built.append(name)
-    if args.builder == "tensorrt":
-        for name in built:
+        about = {"key": key, "file": engine.name, "sha256": _sha(engine), "library": library, **facts}
+        if args.builder == "tensorrt":
             try:
-                verify_engine(bundle, name, sizes, args.precision)
-            except (ExportError, BackendError):
-                del known[name]
-                _record(record, known)
-                (folder / f"{name}.engine").unlink()
+                verify_engine(bundle, name, about, sizes, args.precision)
+            except BaseException:
+                engine.unlink()
                 raise
+        known[name] = about
+        _record(record, known)  # of what was checked only
+        print(f"{engine}: {engine.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -17,7 +17,7 @@ from runtime.backends.base import Inputs
 from runtime.backends.gpu import GpuBackend
 from runtime.bundle import PIXEL_STRIDE, Bundle
 from runtime.container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, number_within, to_fixed
-from runtime.device import is_on_device, size_on_device
+from runtime.device import describe, is_on_device, stream_handle
 from runtime.errors import DamagedAuxiliaryWarning, InputError, LimitError
 from runtime.pipeline import in_order
 from runtime.symbols import Symbols
@@ -90,11 +90,13 @@ class Codec:
         BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
 
-        def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
-            return self._backend.run(graph, inputs, stream)
-
         if stream is not None:
             self._gpu("stream")
+        handle = None if stream is None else stream_handle(stream)
+
+        def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
+            return self._backend.run(graph, inputs, handle)
+
         return self._encode(image, quality, layers, base_quality, aux_quality, run)
 
     def encode_batch(
@@ -134,7 +136,10 @@ class Codec:
         on_device = is_on_device(image)
         if on_device:
             self._gpu("a picture in GPU memory")
-        height, width = size_on_device(image) if on_device else pixels.size_of(image)
+            described = describe(image)
+            height, width = described.height, described.width
+        else:
+            height, width = pixels.size_of(image)
         self._check_size(height, width)
         dial = from_fixed(to_fixed(quality))
         implied = self.bundle.branch_qualities(dial)
@@ -200,11 +205,12 @@ class Codec:
             picture, problem = self._decode(data, beta, layers, self._backend.run)
         else:
             gpu = self._gpu("out")
+            handle = None if stream is None else stream_handle(stream)
             if not (isinstance(out, str) and out == "device") and not is_on_device(out):
                 raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
             graph, inputs, header, problem = self._parse(data, beta, layers)
             target = None if isinstance(out, str) else out
-            picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, stream)
+            picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, handle)
         _warn(problem)
         return picture
 

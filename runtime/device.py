@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Any
 
 from runtime.errors import InputError
 
 _CUDA = (2, 13)  # DLPack's numbers of device and managed memory
+NO_STREAM = -1
 
 
 @dataclass(frozen=True)
@@ -35,52 +37,50 @@ def is_on_device(image: Any) -> bool:
     return callable(device) and int(device()[0]) in _CUDA
 
 
-def describe(image: Any, consumer: int) -> DeviceImage:
+def describe(image: Any, consumer: int = NO_STREAM) -> DeviceImage:
     """Raises InputError for what is no uint8 [height, width, 3].
 
-    consumer: handle of the stream that will read or write it. DLPack makes that stream wait itself; for the CUDA array
-    interface the caller waits for `stream`.
+    consumer: handle of the stream that will read or write it (none: it is only asked what it is). DLPack makes that
+    stream wait for the producer's; for the CUDA array interface the caller waits for `stream`. DLPack comes first: the
+    other interface of PyTorch's tensors does not say which stream they are made on.
     """
-    if hasattr(image, "__cuda_array_interface__"):
-        about = image.__cuda_array_interface__
-        pointer, readonly = about["data"]
-        shape, kind, strides = tuple(about["shape"]), about["typestr"], about.get("strides")
-        if kind[1:] != "u1" or about.get("mask") is not None:
-            raise InputError(f"image in GPU memory must be uint8 without a mask, got {kind}")
-        stream = about.get("stream")
-        if stream == 0:
-            raise InputError("image in GPU memory names stream 0, which its interface forbids")
-    else:
-        try:
-            from cuda.core.utils import StridedMemoryView
-        except ImportError as error:
-            raise InputError("arrays that have DLPack only need the package cuda-core") from error
-        try:
-            view = StridedMemoryView.from_dlpack(image, stream_ptr=consumer)
-        except Exception as error:  # of many types, by the producer
-            raise InputError(f"image in GPU memory cannot be taken over DLPack: {error}") from error
-        pointer, readonly, stream = view.ptr, view.readonly, None
-        shape, strides = tuple(view.shape), view.strides  # in elements, of one byte
-        if str(view.dtype) != "uint8":
-            raise InputError(f"image in GPU memory must be uint8, got {view.dtype}")
-        image = view
+    if hasattr(image, "__dlpack__") and hasattr(image, "__dlpack_device__"):
+        return _from_dlpack(image, consumer)
+    about = image.__cuda_array_interface__
+    pointer, readonly = about["data"]
+    kind, strides, stream = about["typestr"], about.get("strides"), about.get("stream")
+    if kind[1:] != "u1" or about.get("mask") is not None:
+        raise InputError(f"image in GPU memory must be uint8 without a mask, got {kind}")
+    if stream == 0:
+        raise InputError("image in GPU memory names stream 0, which its interface forbids")
+    return _made(pointer, tuple(about["shape"]), strides, image, stream, readonly)
+
+
+def _from_dlpack(image: Any, consumer: int) -> DeviceImage:
+    try:
+        from cuda.core.utils import StridedMemoryView
+    except ImportError as error:
+        raise InputError("arrays with DLPack need the package cuda-core") from error
+    try:
+        view = StridedMemoryView.from_dlpack(image, stream_ptr=consumer)
+    except Exception as error:  # of many types, by the producer
+        raise InputError(f"image in GPU memory cannot be taken over DLPack: {error}") from error
+    if str(view.dtype) != "uint8":
+        raise InputError(f"image in GPU memory must be uint8, got {view.dtype}")
+    # Strides are in elements, which are bytes.
+    return _made(view.ptr, tuple(view.shape), view.strides, view, None, view.readonly)
+
+
+def _made(
+    pointer: Any, shape: tuple[int, ...], strides: Any, owner: Any, stream: int | None, readonly: Any
+) -> DeviceImage:
     if len(shape) != 3 or shape[2] != 3:
         raise InputError(f"image array must have shape (height, width, 3), got {shape}")
     if 0 in shape:
         raise InputError("image has no pixels")
     height, width, _ = shape
-    given = (3 * width, 3, 1) if strides is None else tuple(map(int, strides))
-    return DeviceImage(int(pointer), height, width, given, image, stream, bool(readonly))  # type: ignore[arg-type]
-
-
-def size_on_device(image: Any) -> tuple[int, int]:
-    """(height, width) from its description alone. Raises InputError as `describe` does."""
-    shape = (
-        image.__cuda_array_interface__["shape"] if hasattr(image, "__cuda_array_interface__") else image.shape
-    )
-    if len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise InputError(f"image array must have shape (height, width, 3) and pixels, got {tuple(shape)}")
-    return int(shape[0]), int(shape[1])
+    row, pixel, colour = (3 * width, 3, 1) if strides is None else map(int, strides)
+    return DeviceImage(int(pointer), height, width, (row, pixel, colour), owner, stream, bool(readonly))
 
 
 def stream_handle(stream: Any) -> int:
@@ -92,7 +92,14 @@ def stream_handle(stream: Any) -> int:
         if hasattr(stream, name):
             stream = getattr(stream, name)
             break
-    stream = getattr(stream, "value", stream)  # ctypes
-    if isinstance(stream, bool) or not isinstance(stream, int) or stream < 0:
+    if isinstance(stream, ctypes.c_void_p):
+        stream = stream.value or 0  # None there is the default stream
+    try:
+        if isinstance(stream, bool | float | str):
+            raise TypeError
+        handle = int(stream)  # a number of some type, or a CUstream of cuda-bindings
+    except (TypeError, ValueError):
+        handle = -1
+    if handle < 0:
         raise InputError(f"stream must be a CUDA stream or its address, got {stream!r}")
-    return stream
+    return handle

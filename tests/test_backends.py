@@ -66,6 +66,7 @@ def engines(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     files = json.loads((TINY / "manifest.json").read_text())["files"]
     about = {"builder": "tensorrt", "graph": files["decode_base.onnx"], "weights": files["weights.bin"]}
     about |= {"file": "decode_base.engine", "sha256": "0" * 64, "version_compatible": False, "plugins": None}
+    about |= {"library": None, "version": "11.4", "gpu": "GPU 9.0"}
     return tmp_path, {"decode_base": about}
 
 
@@ -87,6 +88,14 @@ def test_a_record_of_engines_belongs_to_its_bundle(engines: tuple[Path, dict[str
     (folder / "engines.json").write_text("{")
     with pytest.raises(CorruptError, match="cannot be read"):
         read_record(Bundle(folder))
+
+
+def test_auto_goes_on_where_engines_are_damaged(engines: tuple[Path, dict[str, Any]]) -> None:
+    folder, record = engines
+    for damaged in ({"decode_base": record["decode_base"] | {"graph": "0" * 64}}, [], record):
+        write_record(folder, damaged)
+        info = Codec(folder).backend
+        assert info.name != "tensorrt" and "no tensorrt: " in info.why
 
 
 def test_engines_for_another_runtime_are_a_clear_error(engines: tuple[Path, dict[str, Any]]) -> None:
@@ -162,6 +171,10 @@ class HostLane:
 
     def picture(self, height: int, width: int) -> HostArray:
         return HostArray(np.zeros((height, width, 3), np.uint8))
+
+    def check(self, image: DeviceImage) -> None:
+        if image.pointer == 0:
+            raise InputError("array is not in the memory of this GPU")
 
     def wait_for(self, stream: int) -> None:
         self.waited.append(("before", stream))
@@ -253,13 +266,59 @@ def test_streams_of_the_caller_are_kept_in_order(bound, lanes, photo) -> None:
         handle = 11
 
     stream = bound.encode(HostArray(photo, stream=1), stream=PycudaStream())
-    assert lanes[0].waited == [("before", 11), ("before", 1), ("all", None)]
+    everything = ("all", None)  # that was left from the picture before
+    assert lanes[0].waited == [everything, ("before", 11), ("before", 1), everything]
     lanes[0].waited.clear()
     bound.decode(stream, out="device", stream=PycudaStream())
-    assert lanes[0].waited == [("before", 11), ("after", 11)], "no wait of the host"
+    assert lanes[0].waited == [everything, ("before", 11), ("after", 11)], "no wait for this picture"
     lanes[0].waited.clear()
     bound.decode(stream, out="device")
-    assert lanes[0].waited == [("all", None)]
+    assert lanes[0].waited == [everything, everything]
+
+
+def test_pictures_left_on_a_stream_do_not_run_into_each_other(tiny, photos, monkeypatch) -> None:
+    """A lane that does nothing before it must: at `synchronise`."""
+
+    class LateLane(HostLane):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queue: list[Any] = []
+
+        def synchronise(self) -> None:
+            for work in self.queue:
+                work()
+            self.queue.clear()
+
+    for name in ("upload", "download", "pad", "crop"):
+
+        def queued(self, *given: Any, name: str = name) -> None:
+            self.queue.append(lambda: getattr(HostLane, name)(self, *given))
+
+        monkeypatch.setattr(LateLane, name, queued, raising=False)
+
+    class LateLauncher(OnnxLauncher):
+        def prepare(self, lane, graph, slot):
+            launch = super().prepare(lane, graph, slot)
+            return lambda: lane.queue.append(launch)
+
+    made: list[LateLane] = []
+
+    def open_lane() -> LateLane:
+        made.append(LateLane())
+        return made[-1]
+
+    codec = Codec(TINY, backend="onnxruntime")
+    launcher = LateLauncher(codec.bundle, ort.SessionOptions(), "CPUExecutionProvider", "cpu")
+    codec._backend = GpuBackend(BackendInfo("late", "host", "a test"), codec.bundle, launcher, open_lane)
+    streams = [tiny.encode(p[:64, :128], 50) for p in photos]
+    streams += [tiny.encode(photos[0][: 64 * k, :64], 50) for k in range(1, 7)]  # more sizes than are kept
+    pictures = [codec.decode(stream, out="device", stream=3) for stream in streams]
+    with pytest.raises(InputError):
+        codec.decode(streams[0], out=HostArray(np.zeros((1, 1, 3), np.uint8)), stream=3)
+    made[0].synchronise()
+    assert len(made) == 1
+    for stream, picture in zip(streams, pictures, strict=True):
+        np.testing.assert_array_equal(picture.array, tiny.decode(stream))
 
 
 @pytest.mark.parametrize(
@@ -381,10 +440,12 @@ def test_streams_of_all_libraries_have_a_handle() -> None:
     assert stream_handle(0) == 0 and stream_handle(1 << 40) == 1 << 40
     assert stream_handle(made(handle=5)) == 5  # pycuda
     assert stream_handle(made(handle=ctypes.c_void_p(5))) == 5  # numba
+    assert stream_handle(made(handle=ctypes.c_void_p(0))) == 0  # its default one
+    assert stream_handle(type("CUstream", (), {"__int__": lambda self: 10})()) == 10  # cuda-bindings
     assert stream_handle(made(ptr=6)) == 6  # CuPy
     assert stream_handle(made(cuda_stream=8)) == 8  # PyTorch
     assert stream_handle(made(__cuda_stream__=lambda self: (0, 9), handle=5)) == 9  # cuda-core
-    for wrong in (True, -1, 1.5, "0", object()):
+    for wrong in (True, -1, 1.5, "0", object(), None):
         with pytest.raises(InputError, match="stream"):
             stream_handle(wrong)
 

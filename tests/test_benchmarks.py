@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from conftest import SHIPPED, TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 
 from benchmarks import agreement, cost, half, kernels, outside, scalability, spectra, throughput
-from benchmarks.common import load_torch_model
+from benchmarks.common import load_torch_model, psnr
 from model import BranchConfig, ModelConfig, RateDistortionCognition
+from runtime import Codec
+
+TWIN = Path(throughput.__file__).parent / "twin"
 
 
 @pytest.fixture
@@ -124,3 +128,13 @@ def test_half_precision_is_measured_on_the_photos_with_the_largest_symbols(folde
     assert all(
         row["streams with other symbols"] == 0 and abs(row["PSNR, dB"]) < 0.05 for row in found["rows"]
     )
+
+
+def test_the_twin_differs_from_the_shipped_primary_branch_by_its_weights_alone(photo) -> None:
+    twin, shipped = load_torch_model(TWIN), load_torch_model(SHIPPED)
+    assert twin.auxiliary is None and twin.config.primary == shipped.config.primary
+    assert twin.config.primary_lambda == shipped.config.primary_lambda
+    same = [torch.equal(a, b) for a, b in zip(twin.parameters(), shipped.primary.parameters(), strict=True)]
+    assert not any(same[:4])
+    codec = Codec(TWIN, threads=2)
+    assert psnr(photo, codec.decode(codec.encode(photo, 100))) > 30

@@ -25,7 +25,7 @@ from runtime.errors import BackendError
 # Of TensorRT 11.1's trtexec (samples/common/sampleOptions.cpp), those that command lines here may have.
 FLAGS = {
     "onnx", "saveEngine", "skipInference", "minShapes", "optShapes", "maxShapes", "noTF32", "dynamicPlugins",
-    "setPluginsToSerialize", "versionCompatible", "hardwareCompatibilityLevel", "timingCacheFile",
+    "versionCompatible", "hardwareCompatibilityLevel", "timingCacheFile",
 }  # fmt: skip
 SIZES = Range((1, 64, 64), (2, 500, 700), (4, 1080, 1920))
 

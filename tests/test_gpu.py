@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ from runtime.device import describe
 from runtime.errors import BackendError
 
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def foreign_context() -> Iterator[None]:
+    """A CUDA context that is not the device's primary one, as pycuda applications have; current within."""
+    from cuda.bindings import driver
+
+    driver.cuInit(0)
+    code, context = driver.cuCtxCreate(None, 0, driver.cuDeviceGet(0)[1])
+    assert int(code) == 0
+    yield
+    driver.cuCtxDestroy(context)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +150,53 @@ def test_the_context_of_the_thread_is_left_as_it_was(on_gpu, photo) -> None:
     before = int(driver.cuCtxGetCurrent()[1])
     on_gpu.decode(on_gpu.encode(photo))
     assert int(driver.cuCtxGetCurrent()[1]) == before
+
+
+def test_a_context_of_the_application_is_used(foreign_context, engines: Path, photo, on_cpu) -> None:
+    from cuda.bindings import driver
+
+    context = int(driver.cuCtxGetCurrent()[1])
+    codec = Codec(engines, backend="tensorrt")
+    assert codec._backend._pool._make().lane.gpu.context == context
+    code, memory = driver.cuMemAlloc(photo.nbytes)
+    assert int(code) == 0
+    driver.cuMemcpyHtoD(memory, photo.ctypes.data, photo.nbytes)
+    about = {
+        "shape": photo.shape,
+        "typestr": "|u1",
+        "data": (int(memory), False),
+        "version": 3,
+        "stream": None,
+    }
+    array = type("Array", (), {"__cuda_array_interface__": about})()
+    stream = driver.cuStreamCreate(0)[1]
+    data = codec.encode(array, stream=stream)
+    assert data == codec.encode(photo)
+    for _ in range(3):
+        codec.decode(data, out=array, stream=stream)
+    found = np.zeros_like(photo)
+    driver.cuMemcpyDtoHAsync(found.ctypes.data, memory, photo.nbytes, stream)
+    driver.cuStreamSynchronize(stream)
+    assert_same_picture(found, on_cpu.decode(data), is_half(codec))
+    assert int(driver.cuCtxGetCurrent()[1]) == context
+    with pytest.raises(BackendError, match="primary CUDA context"):
+        Codec(SHIPPED, backend="onnxruntime-cuda")
+    del codec
+    driver.cuMemFree(memory)
+
+
+def test_pictures_left_on_a_stream_do_not_run_into_each_other(on_gpu, photos, torch) -> None:
+    side = torch.cuda.Stream()
+    streams = [on_gpu.encode(p[:256, :256]) for p in photos]
+    shown = [on_gpu.decode(stream) for stream in streams]
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(200_000_000)
+        found = [torch.zeros(256, 256, 3, dtype=torch.uint8, device="cuda") for _ in streams]
+        for stream, out in zip(streams, found, strict=True):
+            on_gpu.decode(stream, out=out, stream=side)
+    side.synchronize()
+    for out, expected in zip(found, shown, strict=True):
+        np.testing.assert_array_equal(out.cpu().numpy(), expected)
 
 
 def test_pictures_larger_than_an_engine_are_a_clear_error(engines: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from runtime.backends.base import Backend, BackendInfo
 from runtime.backends.gpu import GpuBackend
 from runtime.bundle import Bundle
-from runtime.errors import BackendError, InputError
+from runtime.errors import BackendError, CorruptError, InputError, LimitError
 
 __all__ = ["NAMES", "Backend", "BackendInfo", "create"]
 
@@ -34,7 +34,7 @@ def create(
             backend = make(bundle, threads, session_options, device)
             if isinstance(backend, GpuBackend):
                 backend.try_out()
-        except BackendError as error:
+        except (BackendError, CorruptError, LimitError) as error:  # damaged engines, a GPU without room
             missing.append(f"no {candidate}: {error}")
             continue
         why = "; ".join([*missing, "the best that works"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,6 +34,13 @@ class Backend(Protocol):
     info: BackendInfo
     parallel: bool
 
-    def run(self, graph: str, inputs: Inputs, stream: Any = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
         """Outputs of a graph, in the order of the manifest. Raises BackendError, LimitError."""
         ...
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of NumPy, ONNX Runtime, CUDA and TensorRT, which only their texts tell."""
+    return isinstance(error, MemoryError) or bool(
+        re.search(r"failed to allocate|bad_alloc|out.of.memory", str(error), re.IGNORECASE)
+    )

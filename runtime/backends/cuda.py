@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from runtime.device import DeviceImage
-from runtime.errors import BackendError
+from runtime.errors import BackendError, InputError
 
 THREADS = 256  # of a block of the pixel kernels
 SOURCE = Path(__file__).with_name("pixels.cu")
@@ -31,14 +31,11 @@ class Gpu:
             from cuda.core import Device, LegacyPinnedMemoryResource, Program, ProgramOptions
         except ImportError as error:
             raise BackendError(f"the package cuda-core is missing: {error}") from error
-        self._driver = driver
+        self.driver = driver
         try:
             _check(driver.cuInit(0))
-            before = self._current()
             self.device = Device(number)
-            self.device.set_current()
-            self.context = self._current()
-            _check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
+            self.context = self._own_context()
             options = ProgramOptions(arch=f"sm_{self.device.arch}")
             compiled = Program(SOURCE.read_text(), "c++", options=options).compile("cubin")
             with self.current():
@@ -48,15 +45,28 @@ class Gpu:
         self.pinned_memory = LegacyPinnedMemoryResource()
         self.name = self.device.name
 
+    def _own_context(self) -> int:
+        """The calling thread's context, if it has one of this device, else the primary one. It stays as it was."""
+        driver, before = self.driver, self._current()
+        own = before and int(_check(driver.cuCtxGetDevice())) == self.device.device_id
+        self.device.set_current()  # makes this object usable, and the primary context current
+        primary = self._current()
+        _check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
+        return before if own else primary
+
     def is_primary(self) -> bool:
         """Is the context the one that the CUDA runtime uses, and all that is built on it?"""
-        driver, number = self._driver, self.device.device_id
+        driver, number = self.driver, self.device.device_id
         primary = int(_check(driver.cuDevicePrimaryCtxRetain(number)))
         _check(driver.cuDevicePrimaryCtxRelease(number))
         return primary == self.context
 
+    def driver_version(self) -> int:
+        """1000 * major + 10 * minor of the CUDA version that the driver is for."""
+        return int(_check(self.driver.cuDriverGetVersion()))
+
     def _current(self) -> int:
-        return int(_check(self._driver.cuCtxGetCurrent()))
+        return int(_check(self.driver.cuCtxGetCurrent()))
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
@@ -64,11 +74,11 @@ class Gpu:
         if before == self.context:
             yield
             return
-        _check(self._driver.cuCtxSetCurrent(self._driver.CUcontext(self.context)))
+        _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(self.context)))
         try:
             yield
         finally:
-            _check(self._driver.cuCtxSetCurrent(self._driver.CUcontext(before)))
+            _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(before)))
 
 
 def _check(result: tuple[Any, ...]) -> Any:
@@ -79,22 +89,13 @@ def _check(result: tuple[Any, ...]) -> Any:
     return values[0] if values else None
 
 
-class DeviceBlock:
-    def __init__(self, buffer: Any) -> None:
-        self.buffer, self.pointer = buffer, int(buffer.handle)
+class DeviceMemory:
+    """Memory of the GPU, freed with this. Freeing waits for what the GPU does, whichever stream that is on."""
 
-
-class DevicePicture:
-    """A decoded picture in GPU memory, uint8 [height, width, 3], packed. Its memory is freed with it.
-
-    It has `__cuda_array_interface__` and `__dlpack__`, so `cupy.asarray`, `torch.as_tensor`,
-    `numba.cuda.as_cuda_array` and the like take it without a copy; `pointer` is the address. Freeing waits for what
-    the GPU does, whichever stream that is on: where that costs too much, decode into memory of your own.
-    """
-
-    def __init__(self, gpu: Gpu, height: int, width: int) -> None:
-        self._gpu, self.shape = gpu, (height, width, 3)
-        self.pointer = int(_check(gpu._driver.cuMemAlloc(height * width * 3)))
+    def __init__(self, gpu: Gpu, size: int) -> None:
+        """In the GPU's context, which is current."""
+        self._gpu, self.size = gpu, max(1, size)
+        self.pointer = int(_check(gpu.driver.cuMemAlloc(self.size)))
 
     def __del__(self) -> None:
         if pointer := getattr(self, "pointer", 0):
@@ -102,7 +103,20 @@ class DevicePicture:
                 contextlib.suppress(Exception),
                 self._gpu.current(),
             ):  # the interpreter or the driver may be gone
-                self._gpu._driver.cuMemFree(pointer)
+                self._gpu.driver.cuMemFree(pointer)
+
+
+class DevicePicture(DeviceMemory):
+    """A decoded picture in GPU memory, uint8 [height, width, 3], packed.
+
+    It has `__cuda_array_interface__` and `__dlpack__`, so `cupy.asarray`, `torch.as_tensor`,
+    `numba.cuda.as_cuda_array` and the like take it without a copy; `pointer` is the address. Where waiting when it is
+    freed costs too much, decode into memory of your own.
+    """
+
+    def __init__(self, gpu: Gpu, height: int, width: int) -> None:
+        super().__init__(gpu, height * width * 3)
+        self.shape = (height, width, 3)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -113,7 +127,7 @@ class DevicePicture:
         from cuda.core import Buffer
         from cuda.core.utils import StridedMemoryView
 
-        buffer = Buffer.from_handle(self.pointer, int(np.prod(self.shape)), owner=self)
+        buffer = Buffer.from_handle(self.pointer, self.size, owner=self)
         return StridedMemoryView.from_buffer(buffer, self.shape, dtype=np.dtype(np.uint8))
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -135,8 +149,8 @@ class CudaLane:
     def current(self) -> contextlib.AbstractContextManager[None]:
         return self.gpu.current()
 
-    def device(self, size: int) -> DeviceBlock:
-        return DeviceBlock(self.gpu.device.allocate(max(1, size), stream=self.stream))
+    def device(self, size: int) -> DeviceMemory:
+        return DeviceMemory(self.gpu, size)
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         size = int(np.prod(shape)) * dtype.itemsize
@@ -146,11 +160,11 @@ class CudaLane:
         return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
 
     def upload(self, array: np.ndarray, block: Any) -> None:
-        driver = self.gpu._driver
+        driver = self.gpu.driver
         _check(driver.cuMemcpyHtoDAsync(block.pointer, array.ctypes.data, array.nbytes, self.handle))
 
     def download(self, block: Any, array: np.ndarray) -> None:
-        driver = self.gpu._driver
+        driver = self.gpu.driver
         _check(driver.cuMemcpyDtoHAsync(array.ctypes.data, block.pointer, array.nbytes, self.handle))
 
     def pad(self, image: DeviceImage, block: Any, rows: int, columns: int) -> None:
@@ -186,6 +200,16 @@ class CudaLane:
     def picture(self, height: int, width: int) -> DevicePicture:
         return DevicePicture(self.gpu, height, width)
 
+    def check(self, image: DeviceImage) -> None:
+        """Raises InputError for memory that is not this GPU's: a kernel that touched it would end the context."""
+        driver = self.gpu.driver
+        attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        code, number = driver.cuPointerGetAttribute(attribute, image.pointer)
+        if int(code) != 0 or int(number) != self.gpu.device.device_id:
+            raise InputError(
+                f"array is not in the memory of GPU {self.gpu.device.device_id}, where the codec is"
+            )
+
     def wait_for(self, stream: int) -> None:
         self._order(stream, self.handle)
 
@@ -194,7 +218,7 @@ class CudaLane:
 
     def _order(self, first: int, then: int) -> None:
         """What is queued on one stream so far comes before what is queued on the other from now on."""
-        driver = self.gpu._driver
+        driver = self.gpu.driver
         event = _check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         try:
             _check(driver.cuEventRecord(event, first))

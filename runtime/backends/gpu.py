@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from runtime.backends.base import BackendInfo, Inputs
+from runtime.backends.base import BackendInfo, Inputs, is_out_of_memory
 from runtime.bundle import PIXEL_STRIDE, Bundle, Tensor
-from runtime.device import DeviceImage, describe, size_on_device, stream_handle
+from runtime.device import DeviceImage, describe, is_on_device
 from runtime.errors import BackendError, CodecError, InputError, LimitError
 
 MAX_WORKERS = 4  # pictures under way on the GPU at once
@@ -60,6 +60,10 @@ class Lane(Protocol):
 
     def picture(self, height: int, width: int) -> Any:
         """A new picture on the device, with `__cuda_array_interface__` and DLPack."""
+        ...
+
+    def check(self, image: DeviceImage) -> None:
+        """Raises InputError for memory that is not this device's."""
         ...
 
     def wait_for(self, stream: int) -> None: ...
@@ -114,18 +118,26 @@ class Pool:
     """Workers, made when all others are busy; at most so many. One that an error left in doubt is not used again."""
 
     def __init__(self, make: Callable[[], Worker], most: int) -> None:
-        self._make, self._most, self._made = make, most, 0
+        self._make = make
         self._free: LifoQueue[Worker] = LifoQueue()
         self._room = threading.Semaphore(most)
 
     @contextlib.contextmanager
     def one(self) -> Iterator[Worker]:
+        """A worker with nothing queued, whose context is current."""
         with self._room:
             try:
                 worker = self._free.get_nowait()
             except Empty:
                 worker = self._make()
-            yield worker
+            with worker.lane.current():
+                try:
+                    worker.lane.synchronise()  # a picture may have been left on its way to the caller's stream
+                    yield worker
+                except BaseException:
+                    with contextlib.suppress(Exception):
+                        worker.lane.synchronise()  # its buffers are freed now
+                    raise
             self._free.put(worker)
 
 
@@ -147,10 +159,12 @@ class GpuBackend:
         self._bundle, self._launcher, self._trial = bundle, launcher, trial
         self._pool = Pool(lambda: Worker(open_lane()), MAX_WORKERS)
 
-    def run(self, graph: str, inputs: Inputs, stream: Any = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
         """As `Backend.run`. Pixels may be an array in GPU memory, ready in the order of its own stream or after what is
         queued on the caller's, `stream`."""
-        with self._launched(graph, inputs, stream) as (lane, slot):
+        pixels = inputs.get("pixels")
+        size = self._size(inputs)  # an InputError for what is no picture comes before anything is queued
+        with self._launched(graph, inputs, size, stream if is_on_device(pixels) else None) as (lane, slot):
             for tensor in slot.outputs:
                 lane.download(slot.device[tensor.name], slot.host[tensor.name])
             lane.synchronise()
@@ -162,58 +176,55 @@ class GpuBackend:
         self.run(graph, {t.name: np.zeros(t.sizes(*size), t.dtype) for t in self._bundle.inputs[graph]})
 
     def run_to_device(
-        self, graph: str, inputs: Inputs, height: int, width: int, out: Any, stream: Any
+        self, graph: str, inputs: Inputs, height: int, width: int, out: Any, stream: int | None
     ) -> Any:
         """The picture of a decoder graph, in GPU memory: `out`, or a new one where that is None.
 
         With a stream it is ready in that stream's order, without one it is ready. Raises InputError where `out` is no
         writable picture of this size.
         """
-        with self._launched(graph, inputs, stream) as (lane, slot):
+        if out is not None:
+            _check_target(describe(out), height, width)
+        with self._launched(graph, inputs, self._size(inputs), None) as (lane, slot):
             picture = lane.picture(height, width) if out is None else out
             target = describe(picture, lane.handle)
-            if (target.height, target.width) != (height, width):
-                raise InputError(
-                    f"out is {target.width}x{target.height}, the picture {width}x{height} (width x height)"
-                )
-            if target.readonly:
-                raise InputError("out cannot be written to")
-            if target.stream is not None:
-                lane.wait_for(target.stream)
+            lane.check(target)
+            for before in (stream, target.stream):  # what reads or writes that memory
+                if before is not None:
+                    lane.wait_for(before)
             name = slot.outputs[0].name
             lane.crop(slot.device[name], slot.shapes[name][2], target)
             if stream is None:
                 lane.synchronise()
             else:
-                lane.be_waited_for(stream_handle(stream))
+                lane.be_waited_for(stream)
             return picture
 
     @contextlib.contextmanager
-    def _launched(self, graph: str, inputs: Inputs, stream: Any) -> Iterator[tuple[Lane, Slot]]:
+    def _launched(
+        self, graph: str, inputs: Inputs, size: tuple[int, int, int], stream: int | None
+    ) -> Iterator[tuple[Lane, Slot]]:
         """A lane on which the graph is queued, and its slot; both are the caller's until the end."""
         try:
-            with self._pool.one() as worker, worker.lane.current():
-                lane = worker.lane
-                slot = worker.slot(self._bundle, graph, self._size(graph, inputs))
+            with self._pool.one() as worker:
+                lane, slot = worker.lane, worker.slot(self._bundle, graph, size)
                 if stream is not None:
-                    lane.wait_for(stream_handle(stream))
+                    lane.wait_for(stream)
                 for tensor in slot.inputs:
-                    self._fill(lane, slot, tensor, inputs[tensor.name])
+                    _fill(lane, slot, tensor, inputs[tensor.name])
                 if slot.launch is None:
                     slot.launch = self._launcher.prepare(lane, graph, slot)
                 slot.launch()
                 yield lane, slot
         except CodecError:
             raise
-        except MemoryError as error:
-            raise LimitError(f"not enough memory to run {graph}") from error
         except Exception as error:  # of CUDA, TensorRT and ONNX Runtime, which share no base class
-            if "out of memory" in str(error).lower() or "OUT_OF_MEMORY" in str(error):
-                raise LimitError(f"not enough GPU memory to run {graph}") from error
+            if is_out_of_memory(error):
+                raise LimitError(f"not enough memory to run {graph}") from error
             raise BackendError(f"{self.info.name} failed in {graph}: {error}") from error
 
-    def _size(self, graph: str, inputs: Inputs) -> tuple[int, int, int]:
-        """Pictures, and their sides in strides."""
+    def _size(self, inputs: Inputs) -> tuple[int, int, int]:
+        """Pictures, and their sides in strides. Raises InputError for an array in GPU memory that is no picture."""
         if "pixels" not in inputs:
             n, _, rows, columns = inputs["z1"].shape
             return n, rows, columns
@@ -221,18 +232,31 @@ class GpuBackend:
         if isinstance(pixels, np.ndarray):
             n, height, width, _ = pixels.shape
         else:
-            n, (height, width) = 1, size_on_device(pixels)
+            image = describe(pixels)
+            n, height, width = 1, image.height, image.width
         return n, -(-height // PIXEL_STRIDE), -(-width // PIXEL_STRIDE)
 
-    def _fill(self, lane: Lane, slot: Slot, tensor: Tensor, value: Any) -> None:
-        block = slot.device[tensor.name]
-        if isinstance(value, np.ndarray):
-            host = slot.host[tensor.name]
-            np.copyto(host, value, casting="no")
-            lane.upload(host, block)
-            return
-        image = describe(value, lane.handle)
-        if image.stream is not None:
-            lane.wait_for(image.stream)
-        _, rows, columns, _ = slot.shapes[tensor.name]
-        lane.pad(image, block, rows, columns)
+
+def _check_target(target: DeviceImage, height: int, width: int) -> None:
+    if (target.height, target.width) != (height, width):
+        raise InputError(
+            f"out is {target.width}x{target.height}, the picture {width}x{height} (width x height)"
+        )
+    if target.readonly:
+        raise InputError("out cannot be written to")
+
+
+def _fill(lane: Lane, slot: Slot, tensor: Tensor, value: Any) -> None:
+    """Queue the upload of an input; a picture in GPU memory is padded there."""
+    block = slot.device[tensor.name]
+    if isinstance(value, np.ndarray):
+        host = slot.host[tensor.name]
+        np.copyto(host, value, casting="no")
+        lane.upload(host, block)
+        return
+    image = describe(value, lane.handle)
+    lane.check(image)
+    if image.stream is not None:
+        lane.wait_for(image.stream)
+    _, rows, columns, _ = slot.shapes[tensor.name]
+    lane.pad(image, block, rows, columns)

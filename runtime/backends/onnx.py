@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from runtime.backends.base import BackendInfo, Inputs
+from runtime.backends.base import BackendInfo, Inputs, is_out_of_memory
 from runtime.bundle import WEIGHTS, Bundle
 from runtime.errors import BackendError, CorruptError, InputError, LimitError
 
@@ -42,7 +41,7 @@ def open_session(
     except (ValueError, OSError) as error:
         raise CorruptError(f"{path} has changed since the bundle was loaded: {error}") from error
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise BackendError(f"ONNX Runtime cannot load {path}: {error}") from error
 
@@ -66,7 +65,7 @@ class OnnxRuntimeBackend:
                 self._sessions[graph] = open_session(self._bundle, graph, self._options, [CPU])
             return self._sessions[graph]
 
-    def run(self, graph: str, inputs: Inputs, stream: Any = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
         session = self._session(graph)
         options = None
         large = sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES
@@ -77,6 +76,6 @@ class OnnxRuntimeBackend:
         try:
             return session.run(None, inputs, options)
         except Exception as error:
-            if isinstance(error, MemoryError) or re.search(r"failed to allocate|bad_alloc", str(error), re.I):
+            if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to run {graph}") from error
             raise BackendError(f"ONNX Runtime failed in {graph}: {error}") from error

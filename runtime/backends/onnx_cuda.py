@@ -1,8 +1,12 @@
-"""ONNX Runtime on an NVIDIA GPU: bound buffers, the lane's stream, CUDA graphs where a size comes again."""
+"""ONNX Runtime on an NVIDIA GPU: bound buffers, and the lane's stream.
+
+Without its CUDA graphs. The masks of the fused operations' bodies are computed from shapes, in part on the CPU, which
+a capture does not allow; it captures in CUDA's global mode, which allocations of another worker spoil; and it keeps
+what it captured for each thread.
+"""
 
 from __future__ import annotations
 
-import itertools
 import threading
 import weakref
 from typing import Any
@@ -16,31 +20,22 @@ from runtime.bundle import Bundle
 from runtime.errors import BackendError
 
 CUDA = "CUDAExecutionProvider"
-MAX_GRAPHS = 16  # captured by a session, which keeps them for as long as it lives
 
 
 class OnnxLauncher:
     """Sessions for each lane, because a session has one stream.
 
-    provider: the execution provider. kind, number: of the device that buffers are on. capture: with CUDA graphs, where
-    the provider can.
+    provider: the execution provider. kind, number: of the device that buffers are on.
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        options: ort.SessionOptions,
-        provider: str,
-        kind: str,
-        number: int = 0,
-        capture: bool = False,
+        self, bundle: Bundle, options: ort.SessionOptions, provider: str, kind: str, number: int = 0
     ) -> None:
         self._bundle, self._options, self._provider = bundle, options, provider
-        self._kind, self._number, self._capture = kind, number, capture
+        self._kind, self._number = kind, number
         self._sessions: weakref.WeakKeyDictionary[Lane, dict[str, ort.InferenceSession]]
         self._sessions = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
-        self._captures = itertools.count(1)
 
     def prepare(self, lane: Lane, graph: str, slot: Slot) -> Launch:
         session = self._session(lane, graph)
@@ -51,8 +46,6 @@ class OnnxLauncher:
                 bind(t.name, *place, slot.device[t.name].pointer)
         options = ort.RunOptions()
         if self._provider == CUDA:
-            number = next(self._captures)
-            options.add_run_config_entry("gpu_graph_id", str(number if number <= MAX_GRAPHS else -1))
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # the lane does
         return lambda: session.run_with_iobinding(binding, options)
 
@@ -60,23 +53,24 @@ class OnnxLauncher:
         with self._lock:
             sessions = self._sessions.setdefault(lane, {})
         if graph not in sessions:  # a lane is one thread's at a time
-            sessions[graph] = self._open(lane, graph)
+            provider = (self._provider, self._settings(lane))
+            session = open_session(self._bundle, graph, self._options, [provider])
+            if session.get_providers()[0] != self._provider:
+                raise BackendError(
+                    f"ONNX Runtime could not start its {self._provider}: a library of it is missing"
+                )
+            sessions[graph] = session
         return sessions[graph]
 
-    def _open(self, lane: Lane, graph: str) -> ort.InferenceSession:
+    def _settings(self, lane: Lane) -> dict[str, str]:
         if self._provider != CUDA:
-            return open_session(self._bundle, graph, self._options, [self._provider])
-        own = {"device_id": str(self._number), "user_compute_stream": str(lane.handle)}
-        try:
-            captured = own | {"enable_cuda_graph": "1"} if self._capture else own
-            session = open_session(self._bundle, graph, self._options, [(CUDA, captured)])
-        except BackendError:  # some node of the graph runs on the CPU: then launch by launch
-            session = open_session(self._bundle, graph, self._options, [(CUDA, own)])
-        if session.get_providers()[0] != CUDA:  # it goes on with the CPU, having said so on stderr
-            raise BackendError(
-                "ONNX Runtime could not start its CUDAExecutionProvider (CUDA or cuDNN is missing)"
-            )
-        return session
+            return {}
+        return {
+            "device_id": str(self._number),
+            "user_compute_stream": str(lane.handle),
+            "use_tf32": "0",  # fp32 is fp32
+            "cudnn_conv_algo_search": "HEURISTIC",  # measuring would choose other algorithms for every lane
+        }
 
 
 def create_backend(bundle: Bundle, threads: int | None, session_options: Any, number: int | None) -> Backend:
@@ -93,6 +87,6 @@ def create_backend(bundle: Bundle, threads: int | None, session_options: Any, nu
         )
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA and cuDNN of pip's packages
-    launcher = OnnxLauncher(bundle, options, CUDA, "cuda", gpu.device.device_id, capture=True)
+    launcher = OnnxLauncher(bundle, options, CUDA, "cuda", gpu.device.device_id)
     info = BackendInfo("onnxruntime-cuda", gpu.name, "asked for")
     return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.base import Backend, BackendInfo
+from runtime.backends.base import BackendInfo
 from runtime.backends.cuda import CudaLane, Gpu
 from runtime.backends.gpu import GpuBackend, Lane, Launch, Slot
 from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle
-from runtime.errors import BackendError, CorruptError
+from runtime.errors import BackendError, CodecError, CorruptError
 
 RECORD = "engines.json"
+FIELDS = {"file", "sha256", "graph", "weights", "version", "gpu", "version_compatible", "plugins", "library"}
+MINIMUM_DRIVER = 13000  # CUDA 13, which TensorRT 11 is built for; with an older driver it crashes
 
 
 def read_record(bundle: Bundle) -> dict[str, dict[str, Any]]:
@@ -30,6 +33,8 @@ def read_record(bundle: Bundle) -> dict[str, dict[str, Any]]:
         for graph, engine in record.items():
             if engine["builder"] != "tensorrt":
                 raise BackendError(f"{path} is of engines for {engine['builder']}, this backend is TensorRT")
+            if missing := sorted(FIELDS - engine.keys()):
+                raise CorruptError(f"{path}: the engine of {graph} has no {missing[0]}")
             made_of = engine["graph"], engine["weights"]
             if made_of != tuple(bundle.manifest["files"][name] for name in (bundle.graphs[graph], WEIGHTS)):
                 raise CorruptError(f"{path}: the engine of {graph} was made of another graph")
@@ -49,6 +54,28 @@ def _checked(path: Path, sha256: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CorruptError(f"{path} is not the file that {RECORD} names")
     return data
+
+
+_loaded: dict[str, str] = {}  # of the process: library -> SHA-256
+_loading = threading.Lock()
+
+
+def load_plugins(trt: Any, library: Path, sha256: str) -> None:
+    """Register the plugins of a library, once in a process: TensorRT refuses a second time.
+
+    Plugins that the application has registered itself are taken for what they say they are. Raises CorruptError,
+    and BackendError for a library that TensorRT does not take or that is another than the one in use.
+    """
+    with _loading:
+        _checked(library, sha256)
+        registry = trt.get_plugin_registry()
+        if registry.get_creator("BlendToImage", "1", "rdc") is not None:
+            if sha256 not in _loaded.values() and _loaded:
+                raise BackendError(f"{library} is not the plugin library that this process uses already")
+            return
+        if registry.load_library(str(library)) is None:
+            raise BackendError(f"{library} is no plugin library of this TensorRT")
+        _loaded[str(library)] = sha256
 
 
 class TensorRtLauncher:
@@ -76,11 +103,8 @@ class TensorRtLauncher:
         if graph not in self._record:
             raise BackendError(f"no engine of {graph} in {self._bundle.path}: export/to_engine.py makes one")
         about = self._record[graph]
-        if about.get("plugins"):
-            library = self._bundle.path / about["library"]
-            _checked(library, about["plugins"])
-            if self._trt.get_plugin_registry().load_library(str(library)) is None:
-                raise BackendError(f"{library} is no plugin library of this TensorRT")
+        if about["plugins"]:
+            load_plugins(self._trt, self._bundle.path / about["library"], about["plugins"])
         if about["version_compatible"]:
             self._runtime.engine_host_code_allowed = True  # such an engine brings a lean runtime along
         data = _checked(self._bundle.path / about["file"], about["sha256"])
@@ -149,21 +173,37 @@ class _Launch:
         try:
             self._enqueue()
         except BackendError:
+            with contextlib.suppress(Exception):
+                builder.end_building()
             return None
-        finally:
-            builder.end_building()
-        return builder.complete()
+        try:
+            return builder.end_building().complete()
+        except Exception:  # what was queued cannot be captured: CUDA says so here
+            return None
 
 
-def create_backend(bundle: Bundle, number: int | None) -> Backend:
-    """Raises BackendError where TensorRT, a GPU or engines are missing, CorruptError for engines of other graphs."""
-    record = read_record(bundle)
+def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], number: int | None) -> GpuBackend:
+    """Raises BackendError where TensorRT or a GPU is missing or does not take the engines."""
     gpu = Gpu(number)  # before TensorRT, which does not survive its absence
-    with gpu.current():
-        launcher = TensorRtLauncher(bundle, record)
-        for graph in record:
-            launcher.engine(graph)  # what cannot be loaded shows now
-        graph = "decode_base" if "decode_base" in record else next(iter(record))
-        trial = graph, launcher.smallest(graph)
+    if gpu.driver_version() < MINIMUM_DRIVER:
+        raise BackendError(
+            f"TensorRT 11 needs a driver for CUDA 13, this one is for {gpu.driver_version() / 1000:g}"
+        )
+    try:
+        with gpu.current():
+            launcher = TensorRtLauncher(bundle, record)
+            for graph in record:
+                launcher.engine(graph)  # what cannot be loaded shows now
+            graph = "decode_base" if "decode_base" in record else next(iter(record))
+            trial = graph, launcher.smallest(graph)
+    except CodecError:
+        raise
+    except Exception as error:
+        raise BackendError(f"TensorRT cannot load the engines of {bundle.path}: {error}") from error
     info = BackendInfo("tensorrt", gpu.name, "asked for")
     return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu), trial)
+
+
+def create_backend(bundle: Bundle, number: int | None) -> GpuBackend:
+    """Of the engines in the bundle's folder. Raises as `read_record` and `open_backend` do."""
+    return open_backend(bundle, read_record(bundle), number)
