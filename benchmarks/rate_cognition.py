@@ -3,7 +3,8 @@
     python -m benchmarks.rate_cognition --data DATA [--twin BUNDLE] [--plot FILE.png]
 
 DATA has the labelled sets and networks of `benchmarks.tasks`. `rdc-base` is the base stream alone, decoded
-at beta = 1; `rdc-full` the whole stream at beta = 0; `twin` a single-branch bundle trained for MSE alone.
+at beta = 1, at the rates that the quality dial gives it (--whole-base: up to its highest); `rdc-full` the whole
+stream at beta = 0; `twin` a single-branch bundle trained for MSE alone.
 Bits at equal accuracy: mean of log(bpp / bpp of the other) over the accuracies that both reach, curves made
 monotone; the intervals are 95 % of a paired bootstrap over images (the sets are small).
 """
@@ -66,9 +67,9 @@ def by_pictures(tasks: list[Task]) -> list[list[Task]]:
     return list(groups.values())
 
 
-def rdc(codec: Codec, layers: str, beta: float) -> Coder:
+def rdc(codec: Codec, layers: str, beta: float, whole_base: bool = False) -> Coder:
     def code(rgb: Picture, quality: float) -> tuple[int, Picture]:
-        stream = codec.encode(rgb, quality, layers=layers)
+        stream = codec.encode(rgb, quality, layers=layers, base_quality=quality if whole_base else None)
         return len(stream), codec.decode(stream, beta=beta)
 
     return code
@@ -143,6 +144,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--qualities", type=float, nargs="*", default=[0, 10, 20, 30, 40, 55, 70, 100])
     parser.add_argument("--jpeg", type=float, nargs="*", default=[3, 6, 10, 15, 20, 30, 45, 70])
+    parser.add_argument(
+        "--whole-base",
+        action="store_true",
+        help="qualities are base qualities for rdc-base, up to its highest rate",
+    )
     parser.add_argument("--full", action="store_true", help="also the whole stream at beta = 0")
     parser.add_argument("--samples", type=int, default=200, help="bootstrap samples (0: no intervals)")
     parser.add_argument("--threads", type=int, default=2)
@@ -150,7 +156,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     args = parser.parse_args(argv)
     codec = Codec(args.model, threads=args.threads)
-    coders: dict[str, tuple[Coder, list[float]]] = {"rdc-base": (rdc(codec, "base", 1.0), args.qualities)}
+    base = rdc(codec, "base", 1.0, args.whole_base)
+    coders: dict[str, tuple[Coder, list[float]]] = {"rdc-base": (base, args.qualities)}
     if args.full:
         coders["rdc-full"] = (rdc(codec, "all", 0.0), args.qualities)
     if args.twin:
