@@ -50,5 +50,5 @@ $(VENV_GPU)/.installed: $(PACKAGE)
 	test -x $(VENV_GPU)/bin/python || $(PYTHON) -m venv $(VENV_GPU)
 	$(VENV_GPU)/bin/python -m pip install --disable-pip-version-check -q ".[dev,tensorrt]"
 	$(VENV_GPU)/bin/python -m pip uninstall -q -y onnxruntime onnxruntime-gpu
-	$(VENV_GPU)/bin/python -m pip install --disable-pip-version-check -q "onnxruntime-gpu[cuda,cudnn]>=1.21"
+	$(VENV_GPU)/bin/python -m pip install --disable-pip-version-check -q "onnxruntime-gpu[cuda,cudnn]>=1.27"
 	touch $@

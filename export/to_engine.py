@@ -82,10 +82,8 @@ def trtexec(graph: Path, engine: Path, shapes: dict[str, list[tuple[int, ...]]],
     def one(position: int) -> str:
         return ",".join(f"{name}:{'x'.join(map(str, of[position]))}" for name, of in shapes.items())
 
-    words = ["trtexec", f"--onnx={graph}", f"--saveEngine={engine}", "--skipInference"]
+    words = ["trtexec", f"--onnx={graph}", f"--saveEngine={engine}", "--skipInference", "--noTF32"]
     words += [f"--{name}Shapes={one(k)}" for k, name in enumerate(("min", "opt", "max"))]
-    if options.precision == "fp32":
-        words.append("--noTF32")
     if options.plugins:
         words.append(f"--dynamicPlugins={options.plugins}")
     if options.version_compatible:
@@ -151,8 +149,7 @@ def build_engine(
     for name, (smallest, usual, largest) in shapes.items():
         profile.set_shape(name, smallest, usual, largest)
     config.add_optimization_profile(profile)
-    if options.precision == "fp32":
-        config.clear_flag(trt.BuilderFlag.TF32)
+    config.clear_flag(trt.BuilderFlag.TF32)  # what is fp32 decides symbols, in fp16 graphs too
     if options.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.hardware != "none":
@@ -271,6 +268,8 @@ def main(argv: list[str] | None = None) -> int:
     options = Options(
         args.precision, args.plugins, args.version_compatible, args.hardware_compatibility, args.timing_cache
     )
+    if args.plugins and args.version_compatible:
+        parser.error("a version-compatible engine does not find plugins of another library: one of the two")
     if args.builder == "rtx" and (args.timing_cache or args.plugins or options.hardware != "none"):
         parser.error("TensorRT-RTX has no timing cache, no plugins and no hardware compatibility levels")
     folder = args.output or args.bundle.with_suffix(".engines")

@@ -24,7 +24,7 @@ def build(folder: Path, cuda: bool, *options: str) -> Path:
     """Configure and build; returns the library. Raises CalledProcessError with what the compiler said."""
     target = "rdc_kernels" if cuda else "rdc_kernels_host"
     configure = [
-        "cmake",
+        *CMAKE,
         "-S",
         str(SOURCE),
         "-B",

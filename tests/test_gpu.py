@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SHIPPED, TINY, run_operator
+from kernel_library import CMAKE
 from test_plugins import INT8, LINEAR, ROOT, Harness, headers
 
 from export import to_engine
@@ -23,7 +25,7 @@ from runtime.backends.cuda import CudaLane, Gpu
 from runtime.device import describe
 from runtime.errors import BackendError
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]  # engines take minutes
 
 
 @pytest.fixture
@@ -157,7 +159,8 @@ def test_a_context_of_the_application_is_used(foreign_context, engines: Path, ph
 
     context = int(driver.cuCtxGetCurrent()[1])
     codec = Codec(engines, backend="tensorrt")
-    assert codec._backend._pool._make().lane.gpu.context == context
+    lane = codec._backend._pool._make().lane
+    assert lane.gpu.context == int(driver.cuStreamGetCtx(lane.handle)[1]) == context
     code, memory = driver.cuMemAlloc(photo.nbytes)
     assert int(code) == 0
     driver.cuMemcpyHtoD(memory, photo.ctypes.data, photo.nbytes)
@@ -222,17 +225,48 @@ def test_engines_are_kept_and_refused_when_they_are_not_theirs(engines: Path, tm
 def test_engines_with_plugins_agree_with_those_without(tmp_path: Path, on_cpu, photo) -> None:
     pytest.importorskip("tensorrt", reason="TensorRT is not installed")
     include = headers()
-    configure = ["cmake", "-S", str(ROOT / "kernels/tensorrt"), "-B", str(tmp_path / "build")]
+    configure = [*CMAKE, "-S", str(ROOT / "kernels/tensorrt"), "-B", str(tmp_path / "build")]
     configure += [f"-DTENSORRT_INCLUDE={include}", "-DCMAKE_CUDA_ARCHITECTURES=native"]
     subprocess.run(configure, check=True, capture_output=True, text=True)
-    subprocess.run(["cmake", "--build", str(tmp_path / "build")], check=True, capture_output=True, text=True)
+    subprocess.run([*CMAKE, "--build", str(tmp_path / "build")], check=True, capture_output=True, text=True)
     (library,) = (tmp_path / "build").glob("librdc_tensorrt_plugins.*")
     for precision in ("fp32", "fp16"):
         folder = tmp_path / precision
-        to_engine.main([str(SHIPPED), "-o", str(folder), "--precision", precision, "--plugins", str(library)])
+        to_engine.main(
+            [
+                str(SHIPPED),
+                "-o",
+                str(folder),
+                "--precision",
+                precision,
+                "--plugins",
+                str(library),
+                "--max",
+                "1088x1920",
+            ]
+        )
         codec = Codec(folder, backend="tensorrt")
         stream = codec.encode(photo, 50)
         assert_same_picture(codec.decode(stream, 0.25), on_cpu.decode(stream, 0.25), precision == "fp16")
+
+
+def test_a_capture_that_fails_leaves_the_lane_as_it_was() -> None:
+    gpu = Gpu(None)
+    with gpu.current():
+        lane = CudaLane(gpu)
+        given, found = (lane.pinned((64,), np.dtype(np.uint8)) for _ in range(2))
+        block = lane.device(64)
+        with pytest.raises(RuntimeError, match="CAPTURE"):
+            lane.capture(lane.synchronise)  # which no capture allows
+        given[:] = 1
+        graph = lane.capture(lambda: lane.upload(given, block))
+        assert graph is not None
+        for value in (2, 3):
+            given[:] = value
+            graph.launch()
+            lane.download(block, found)
+            lane.synchronise()
+            assert (found == value).all()
 
 
 def test_auto_takes_the_gpu(torch) -> None:
@@ -300,10 +334,9 @@ def test_plugins_run_inside_a_captured_graph(tmp_path: Path, torch) -> None:
     assert tensors[3].type == INT8
 
     def enqueue() -> None:
-        stream = torch.cuda.current_stream().cuda_stream
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         assert harness.native.harness_enqueue(plugin, tensors, 3, 1, stream) == 0
 
-    harness.native.harness_enqueue.argtypes = None
     assert harness.native.harness_supports(plugin, tensors, 3, 1)
     enqueue()
     torch.cuda.synchronize()

@@ -223,7 +223,7 @@ def test_the_registry_of_tensorrt_finds_and_creates_them(tmp_path) -> None:
     if not shutil.which("nvcc"):
         pytest.skip("no nvcc")
     build = [
-        "cmake",
+        *CMAKE,
         "-S",
         str(ROOT / "kernels/tensorrt"),
         "-B",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +138,34 @@ class DevicePicture(DeviceMemory):
         return 2, self._gpu.device.device_id  # kDLCUDA
 
 
+class _OwnedStream:
+    """A stream in the GPU's context (cuda-core takes the device's primary one from 1.3 on), destroyed with this.
+
+    Not with the lane itself: what refers to the lane weakly, as sessions on the stream do, goes before.
+    """
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        flags = gpu.driver.CUstream_flags.CU_STREAM_NON_BLOCKING
+        with gpu.current():
+            self.handle = int(_check(gpu.driver.cuStreamCreate(flags)))
+
+    def __del__(self) -> None:
+        if handle := getattr(self, "handle", 0):
+            with contextlib.suppress(Exception), self._gpu.current():
+                self._gpu.driver.cuStreamDestroy(handle)
+
+
 class CudaLane:
     """See `runtime.backends.gpu.Lane`."""
 
     def __init__(self, gpu: Gpu) -> None:
+        from cuda.core import Stream
+
         self.gpu = gpu
-        with gpu.current():
-            self.stream = gpu.device.create_stream()
-        self.handle = int(self.stream.handle)
+        self._owned = _OwnedStream(gpu)
+        self.handle = self._owned.handle
+        self.stream = Stream.from_handle(self.handle)
 
     def current(self) -> contextlib.AbstractContextManager[None]:
         return self.gpu.current()
@@ -201,13 +222,21 @@ class CudaLane:
         return DevicePicture(self.gpu, height, width)
 
     def check(self, image: DeviceImage) -> None:
-        """Raises InputError for memory that is not this GPU's: a kernel that touched it would end the context."""
+        """Raises InputError for memory that is not this GPU's or not of the codec's context: a kernel that touched it
+        would end the context."""
         driver = self.gpu.driver
-        attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
-        code, number = driver.cuPointerGetAttribute(attribute, image.pointer)
+        attributes = driver.CUpointer_attribute
+        code, number = driver.cuPointerGetAttribute(
+            attributes.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, image.pointer
+        )
         if int(code) != 0 or int(number) != self.gpu.device.device_id:
             raise InputError(
                 f"array is not in the memory of GPU {self.gpu.device.device_id}, where the codec is"
+            )
+        code, context = driver.cuPointerGetAttribute(attributes.CU_POINTER_ATTRIBUTE_CONTEXT, image.pointer)
+        if int(code) == 0 and int(context) not in (0, self.gpu.context):  # memory of pools may have none
+            raise InputError(
+                "array belongs to another CUDA context than the codec: make the codec where that is current"
             )
 
     def wait_for(self, stream: int) -> None:
@@ -226,5 +255,47 @@ class CudaLane:
         finally:
             _check(driver.cuEventDestroy(event))  # freed when it has happened
 
+    def capture(self, work: Callable[[], None]) -> CudaGraph | None:
+        """What `work` queues on this lane, as a graph; nothing runs yet. None where CUDA cannot capture it.
+
+        Calls of the driver, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
+        issue 2834). What `work` raises is raised again, with the lane as it was.
+        """
+        driver = self.gpu.driver
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        graph, collecting = None, gc.isenabled()
+        gc.disable()  # memory that this thread frees meanwhile would spoil it
+        try:
+            _check(driver.cuStreamBeginCapture(self.handle, mode))
+            try:
+                work()
+            finally:
+                code, found = driver.cuStreamEndCapture(self.handle)
+                graph = found if int(code) == 0 and int(found) else None
+            if graph is None:
+                return None
+            code, executable = driver.cuGraphInstantiate(graph, 0)
+            return CudaGraph(self, executable) if int(code) == 0 else None
+        finally:
+            if collecting:
+                gc.enable()
+            if graph is not None:
+                driver.cuGraphDestroy(graph)
+
     def synchronise(self) -> None:
-        self.stream.sync()
+        _check(self.gpu.driver.cuStreamSynchronize(self.handle))
+
+
+class CudaGraph:
+    """Work of a lane that can be queued again with one call."""
+
+    def __init__(self, lane: CudaLane, executable: Any) -> None:
+        self._lane, self._executable = lane, executable
+
+    def launch(self) -> None:
+        _check(self._lane.gpu.driver.cuGraphLaunch(self._executable, self._lane.handle))
+
+    def __del__(self) -> None:
+        if (executable := getattr(self, "_executable", None)) is not None:
+            with contextlib.suppress(Exception), self._lane.gpu.current():
+                self._lane.gpu.driver.cuGraphExecDestroy(executable)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.backends.base import BackendInfo
-from runtime.backends.cuda import CudaLane, Gpu
+from runtime.backends.cuda import CudaGraph, CudaLane, Gpu
 from runtime.backends.gpu import GpuBackend, Lane, Launch, Slot
 from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle
 from runtime.errors import BackendError, CodecError, CorruptError
@@ -139,6 +138,10 @@ class TensorRtLauncher:
         if missing := context.infer_shapes():
             raise BackendError(f"the engine of {graph} lacks {', '.join(missing)}")
         size = context.update_device_memory_size_for_shapes()
+        if size == 0 and engine.device_memory_size_v2 > 0:
+            raise BackendError(
+                f"TensorRT cannot tell what memory {graph} needs at this size; its log says why"
+            )
         scratch = lane.device(size)
         context.set_device_memory(scratch.pointer, size)
         for tensor in slot.tensors:
@@ -152,14 +155,15 @@ class _Launch:
 
     def __init__(self, lane: CudaLane, context: Any, scratch: Any) -> None:
         self._lane, self._context, self._scratch = lane, context, scratch
-        self._calls, self._graph = 0, None
+        self._calls = 0
+        self._graph: CudaGraph | None = None
 
     def __call__(self) -> None:
         self._calls += 1
         if self._calls == 2:
             self._graph = self._capture()
         if self._graph is not None:
-            self._graph.launch(self._lane.stream)
+            self._graph.launch()
         else:
             self._enqueue()
 
@@ -167,18 +171,11 @@ class _Launch:
         if not self._context.execute_async_v3(self._lane.handle):
             raise BackendError("TensorRT could not queue the engine; its log says why")
 
-    def _capture(self) -> Any:
+    def _capture(self) -> CudaGraph | None:
         """The engine as a CUDA graph; None where it cannot be captured."""
-        builder = self._lane.stream.create_graph_builder().begin_building("thread_local")
         try:
-            self._enqueue()
-        except BackendError:
-            with contextlib.suppress(Exception):
-                builder.end_building()
-            return None
-        try:
-            return builder.end_building().complete()
-        except Exception:  # what was queued cannot be captured: CUDA says so here
+            return self._lane.capture(self._enqueue)
+        except BackendError:  # TensorRT's own way to say so
             return None
 
 
