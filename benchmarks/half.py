@@ -121,7 +121,8 @@ def main(argv: list[str] | None = None) -> None:
     header = ["quality", "bytes, %", "streams with other symbols"]
     header += [f"{way}, {what} dB" for way in ("both", "encoder", "decoder") for what in ("mean", "worst")]
     if args.json:
-        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
+        found = [dict(zip(header, row, strict=True)) for row in rows]
+        print(json.dumps({"photos": len(pictures), "rows": found}))
     else:
         print(f"{len(pictures)} photos")
         print(table(header, rows))
