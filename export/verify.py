@@ -70,11 +70,12 @@ def compare_pictures(name: str, ours: np.ndarray, expected: np.ndarray) -> None:
         raise ExportError(f"{name}: {share:.3%} of samples differ, by up to {difference.max()} grey levels")
 
 
-# Between two runtimes of one graph. fp16 sums in another order: some symbols fall on the other side of a boundary, and
-# pictures differ by less than their own rounding to grey levels does.
+# Between two runtimes of one graph. fp16 rounds at other places and sums in another order: some symbols fall on the
+# other side of a boundary, and samples on the other side of a grey level. For the shipped model rounding alone, as
+# benchmarks/half.py does it, against ONNX Runtime's CPU provider, which leaves most of it out: 0.0006, 0.015 and 1.
 LIMITS = {  # share of symbols that may differ; share of samples; grey levels
     "fp32": (SYMBOL_TOLERANCE, 1e-3, 1),
-    "fp16": (0.05, 0.05, 4),
+    "fp16": (0.01, 0.05, 3),
 }
 
 
