@@ -21,7 +21,7 @@ import torch
 from onnx import parser
 from torch import Tensor
 
-from model.config import PIXEL_STRIDE, SYMBOL_LIMIT
+from model.config import PIXEL_STRIDE, QUADTREE_PASSES, SYMBOL_LIMIT
 from model.context import PASS_ORDER
 from model.transforms import IMAGE_CHANNELS
 
@@ -32,42 +32,45 @@ PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
 
 _HEADER = f'<opset_import: ["" : {OPSET}], domain: "{DOMAIN}">'
 _SIGNATURE_PLUGIN = "plugin_namespace, plugin_version"
+_PATTERN = ", ".join(
+    str((v + k) % QUADTREE_PASSES) for k in range(QUADTREE_PASSES) for row in PASS_ORDER for v in row
+)
 
-# active, bool [C,h,w]: which latents this pass codes; `like` is any [N,C,h,w] tensor.
+# active, bool [C,h,w]: which latents this pass codes; `like` is any [N,C,h,w] tensor. The pattern of four groups of
+# channels on 2x2 positions is constant, and repeated. No value is made of a shape, only shapes are: they stay on the
+# CPU, where a GPU's runtime has them, and nothing has to be copied from there (which no CUDA graph could hold).
 _MASK = f"""
-  zero_i = Constant <value_int = 0> ()
-  one_i = Constant <value_int = 1> ()
-  two_i = Constant <value_int = 2> ()
-  four_i = Constant <value_int = 4> ()
-  axes_12 = Constant <value_ints = [1, 2]> ()
-  axis_1 = Constant <value_ints = [1]> ()
-  order = Constant <value_ints = [{", ".join(str(v) for row in PASS_ORDER for v in row)}]> ()
-  channels_1 = Shape <start = 1, end = 2> (like)
-  height_1 = Shape <start = 2, end = 3> (like)
-  width_1 = Shape <start = 3, end = 4> (like)
-  channels = Squeeze (channels_1)
-  height = Squeeze (height_1)
-  width = Squeeze (width_1)
-  channel = Range (zero_i, channels, one_i)
-  row = Range (zero_i, height, one_i)
-  column = Range (zero_i, width, one_i)
-  three_i = Constant <value_int = 3> ()
-  rounded_up = Add (channels, three_i)
-  per_group = Div (rounded_up, four_i)
-  group = Div (channel, per_group)
-  row_odd = Mod (row, two_i)
-  column_odd = Mod (column, two_i)
-  row_two = Mul (row_odd, two_i)
-  row_column = Unsqueeze (row_two, axis_1)
-  corner = Add (row_column, column_odd)
-  spatial = Gather <axis = 0> (order, corner)
-  group_3d = Unsqueeze (group, axes_12)
-  sum = Add (spatial, group_3d)
-  when = Mod (sum, four_i)
   this = Constant <value_int : int = @pass> ()
+  zero_i = Constant <value_int = 0> ()
+  when = Constant <value_ints = [{_PATTERN}]> ()
   now = Equal (when, this)
   always = Less (this, zero_i)
-  active = Or (now, always)
+  chosen = Or (now, always)
+  corners_shape = Constant <value_ints = [4, 1, 1, 2, 1, 2]> ()
+  corners = Reshape (chosen, corners_shape)
+  axis_1 = Constant <value_ints = [1]> ()
+  axis_2 = Constant <value_ints = [2]> ()
+  axis_3 = Constant <value_ints = [3]> ()
+  axis_4 = Constant <value_ints = [4]> ()
+  channels = Shape <start = 1, end = 2> (like)
+  height = Shape <start = 2, end = 3> (like)
+  width = Shape <start = 3, end = 4> (like)
+  channels_up = Add (channels, axis_3)
+  per_group = Div (channels_up, axis_4)
+  height_up = Add (height, axis_1)
+  rows = Div (height_up, axis_2)
+  width_up = Add (width, axis_1)
+  columns = Div (width_up, axis_2)
+  tiles = Concat <axis = 0> (axis_4, per_group, rows, axis_2, columns, axis_2)
+  tiled = Expand (corners, tiles)
+  all_channels = Mul (per_group, axis_4)
+  all_rows = Mul (rows, axis_2)
+  all_columns = Mul (columns, axis_2)
+  repeated_shape = Concat <axis = 0> (all_channels, all_rows, all_columns)
+  repeated = Reshape (tiled, repeated_shape)
+  starts = Constant <value_ints = [0, 0, 0]> ()
+  ends = Shape <start = 1, end = 4> (like)
+  active = Slice (repeated, starts, ends)
 """
 
 # gain [N,C,1,1]: geometric interpolation between the two trained levels around `level`.

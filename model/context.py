@@ -14,14 +14,17 @@ PASS_ORDER = ((0, 2), (3, 1))
 
 
 def pass_of(latent: Tensor) -> Tensor:
-    """The pass that codes each element of a latent [N, C, h, w]: int64 [1, C, h, w] of 0 to 3."""
+    """The pass that codes each element of a latent [N, C, h, w]: int64 [1, C, h, w] of 0 to 3.
+
+    h and w are even, C is a multiple of 4. A pattern that is repeated: exported, no value of it is made of a shape
+    (export/operators.py says why).
+    """
     channels, height, width = latent.shape[1:]
     order = torch.tensor(PASS_ORDER, device=latent.device)
-    rows = torch.arange(height, device=latent.device) % 2
-    columns = torch.arange(width, device=latent.device) % 2
-    group = torch.arange(channels, device=latent.device) // (channels // QUADTREE_PASSES)
-    spatial = order[rows][:, columns]
-    return ((spatial[None] + group[:, None, None]) % QUADTREE_PASSES)[None]
+    group = torch.arange(QUADTREE_PASSES, device=latent.device)[:, None, None]
+    corners = ((order + group) % QUADTREE_PASSES)[:, None, None, :, None, :]
+    tiled = corners.expand(-1, channels // QUADTREE_PASSES, height // 2, -1, width // 2, -1)
+    return tiled.reshape(1, channels, height, width)
 
 
 class QuadtreeMean(nn.Module):

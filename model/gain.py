@@ -15,7 +15,9 @@ def interpolate(table: Tensor, level: Tensor) -> Tensor:
     low = level.floor().clamp(max=float(table.shape[0] - 2)).long()
     t = (level - low).unsqueeze(1)
     log = table.log()
-    return torch.exp(log[low] * (1 - t) + log[low + 1] * t)[:, :, None, None]
+    # index_select is exported as Gather; indexing would be GatherND, which waits for the CPU on a GPU.
+    rows = (log.index_select(0, low), log.index_select(0, low + 1))
+    return torch.exp(rows[0] * (1 - t) + rows[1] * t)[:, :, None, None]
 
 
 class GainUnit(nn.Module):

@@ -8,6 +8,7 @@ import ctypes
 import json
 import subprocess
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from runtime import Codec
 from runtime.backends import NAMES, BackendInfo, gpu
 from runtime.backends.cuda import SOURCE
 from runtime.backends.gpu import MAX_SLOTS, GpuBackend, Pool, Worker
-from runtime.backends.onnx_cuda import OnnxLauncher
+from runtime.backends.onnx_cuda import CAPTURES, OnnxLauncher
 from runtime.backends.tensorrt import read_record
 from runtime.bundle import Bundle
 from runtime.device import DeviceImage, describe, is_on_device, stream_handle
@@ -134,11 +135,23 @@ class HostBlock:
         self.pointer = self.memory.ctypes.data
 
 
+class Replay:
+    """Work that was recorded. As a CUDA graph it knows nothing of what came since."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work, self.launches = work, 0
+
+    def launch(self) -> None:
+        self.launches += 1
+        self.work()
+
+
 class HostLane:
     """A lane (runtime.backends.gpu.Lane) on the host: what is queued is done at once."""
 
     def __init__(self) -> None:
         self.handle, self.waited, self.made = 7, [], 0
+        self.captured: list[Replay] = []
         self.context: threading.Thread | None = None
 
     @contextlib.contextmanager
@@ -181,6 +194,11 @@ class HostLane:
 
     def be_waited_for(self, stream: int) -> None:
         self.waited.append(("after", stream))
+
+    def capture(self, work: Callable[[], None], device_only: bool = False) -> Replay | None:
+        assert device_only, "memory of ONNX Runtime's runs is its own"
+        self.captured.append(Replay(work))
+        return self.captured[-1]
 
     def synchronise(self) -> None:
         self.waited.append(("all", None))
@@ -228,6 +246,41 @@ def test_buffers_of_a_size_are_kept_and_few_sizes_are(bound, lanes, photo) -> No
         bound.encode(photo[: 64 * side, :64])
     (worker,) = bound._backend._pool._free.queue
     assert len(worker._slots) == MAX_SLOTS
+
+
+def test_what_repeats_at_one_size_is_captured_and_another_size_ends_it(tiny, bound, lanes, photos) -> None:
+    def launches(picture: np.ndarray, times: int) -> list[int]:
+        """Encode; how often each recording of the lane was launched."""
+        for k in range(times):
+            changed = np.roll(picture, k, axis=1)
+            assert bound.encode(changed, layers="base") == tiny.encode(changed, layers="base")
+        return [recording.launches for recording in lanes[0].captured]
+
+    small, large = photos[0][:64, :64], photos[0][:64, :128]
+    assert launches(small, 2) == [], "two runs plan and allocate"
+    assert launches(small, 3) == [3]
+    assert launches(large, 1) == [3]
+    assert launches(small, 2) == [3], "what convolutions planned for that size is gone"
+    assert launches(small, 2) == [3, 2]
+    for k in range(MAX_SLOTS + 1):
+        launches(photos[0][: 64 * (k + 2), :64], 1)  # buffers of the small size are gone
+    assert launches(small, 3) == [3, 2, 1]
+
+
+@pytest.mark.parametrize("refused", [None, RuntimeError("operation not permitted when stream is capturing")])
+def test_what_cannot_be_captured_runs(tiny, bound, lanes, photo, monkeypatch, refused) -> None:
+    tried = []
+
+    def capture(self, work: Callable[[], None], device_only: bool = False) -> None:
+        tried.append(work)
+        if refused is not None:
+            raise refused
+
+    monkeypatch.setattr(HostLane, "capture", capture)
+    picture = photo[:70, :90]
+    for _ in range(6):
+        assert bound.encode(picture, layers="base") == tiny.encode(picture, layers="base")
+    assert len(tried) == CAPTURES
 
 
 def test_results_are_the_callers_own(bound, photos) -> None:

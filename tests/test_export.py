@@ -9,10 +9,11 @@ import onnx
 import pytest
 import torch
 from conftest import SHIPPED, TINY, TINY_CHECKPOINT, run_operator
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, inliner
 
 from export.from_bundle import load_model
 from export.operators import DOMAIN, FUNCTIONS
+from export.to_half import to_half
 from export.to_onnx import DEFAULT_MAP, export_bundle
 from export.to_onnx import main as to_onnx
 from export.verify import ExportError, compare_pictures, verify
@@ -132,6 +133,37 @@ def test_every_rdc_node_has_a_body_and_plugin_attributes(bundle) -> None:
         # Of the file: the loaded model has all weights in it, and 20 MB of them spell anything.
         assert b".py" not in (bundle / graph["file"]).read_bytes(), "source paths of the builder leaked"
     assert seen == set(FUNCTIONS)
+
+
+# Inputs that a GPU's runtime has on the CPU.
+SHAPES_OF = {"Reshape": {1}, "Expand": {1}, "Slice": {1, 2, 3, 4}}
+# Of shapes, these are shapes again, where all they take are shapes or constants.
+SHAPE_ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Concat", "Squeeze", "Unsqueeze", "Cast", "Gather", "Reshape"}
+# They wait on the CPU for a value.
+WAITING = {"GatherND", "NonZero", "Range", "If", "Loop", "Scan", "Compress", "Unique"}
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("bundle", [TINY, SHIPPED], ids=["tiny", "shipped"])
+def test_no_value_is_made_of_a_shape(bundle, half: bool) -> None:
+    """What a GPU's runtime computes of shapes on the CPU is not copied to the GPU: only so CUDA graphs hold it all."""
+    for graph in json.loads((bundle / "manifest.json").read_text())["graphs"].values():
+        model = onnx.load(str(bundle / graph["file"]))
+        flat = inliner.inline_local_functions(to_half(model) if half else model).graph
+        of_shapes: set[str] = set()
+        constants = {t.name for t in flat.initializer}
+        for node in flat.node:
+            assert node.op_type not in WAITING
+            known = [name in of_shapes or name in constants or not name for name in node.input]
+            if all(known) and not of_shapes.intersection(node.input):
+                constants |= set(node.output)  # the table of gains has a shape, too
+            elif node.op_type == "Shape" or (all(known) and node.op_type in SHAPE_ARITHMETIC):
+                of_shapes |= set(node.output)
+            else:
+                allowed = SHAPES_OF.get(node.op_type, set())
+                for position, name in enumerate(node.input):
+                    assert name not in of_shapes or position in allowed, node
+        assert of_shapes
 
 
 def test_the_shipped_bundle_is_small() -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,40 @@ def test_sizes_and_batches_mix(on_gpu, on_cpu, photos) -> None:
     for stream, found in zip(streams, on_gpu.decode_batch(streams, 0.25), strict=True):
         np.testing.assert_array_equal(found, on_gpu.decode(stream, 0.25))
         assert_same_picture(found, on_cpu.decode(stream, 0.25), is_half(on_gpu))
+
+
+def test_sizes_that_repeat_run_as_one_cuda_graph(on_cpu, photos, torch) -> None:
+    """In ONNX Runtime, and other sizes between, other threads and the application's own allocations do no harm."""
+    try:
+        codec = Codec(SHIPPED, backend="onnxruntime-cuda")
+    except BackendError as error:
+        pytest.skip(str(error))
+
+    def captured() -> list[bool]:
+        workers = codec._backend._pool._free.queue
+        return [slot.launch._recorded is not None for w in workers for slot in w._slots.values()]
+
+    size = (256, 320)
+    for repeat in range(2):
+        for k in range(5):
+            picture = np.roll(photos[k % 3][: size[0], : size[1]], 7 * k, axis=0)
+            stream = codec.encode(picture, 50)
+            expected = on_cpu.symbols(stream)
+            found = codec.symbols(codec.encode(picture, 50))
+            assert all(np.array_equal(found[name], expected[name]) for name in expected)
+            assert_same_picture(codec.decode(stream), on_cpu.decode(stream), False)
+        assert captured()[-2:] == [True, True], "both ways"
+        if not repeat:
+            codec.decode(codec.encode(photos[0][:64, :64]))
+            assert captured()[-2:] == [False, False] and not any(captured()), (
+                "a size ends the graphs of another"
+            )
+    with ThreadPoolExecutor(4) as pool:
+        streams = list(pool.map(codec.encode, 24 * [photos[0][: size[0], : size[1]]]))
+        for _ in range(50):
+            torch.empty(1 << 22, device="cuda")
+            torch.cuda.empty_cache()
+    assert len(set(streams)) == 1
 
 
 def test_pictures_stay_in_gpu_memory(on_gpu, photo, torch) -> None:

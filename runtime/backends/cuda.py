@@ -90,6 +90,12 @@ def _check(result: tuple[Any, ...]) -> Any:
     return values[0] if values else None
 
 
+def _check_all(result: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Values of a call of cuda-bindings that returns several. Raises RuntimeError for its errors."""
+    _check(result[:1])
+    return result[1:]
+
+
 class DeviceMemory:
     """Memory of the GPU, freed with this. Freeing waits for what the GPU does, whichever stream that is on."""
 
@@ -255,8 +261,11 @@ class CudaLane:
         finally:
             _check(driver.cuEventDestroy(event))  # freed when it has happened
 
-    def capture(self, work: Callable[[], None]) -> CudaGraph | None:
+    def capture(self, work: Callable[[], None], device_only: bool = False) -> CudaGraph | None:
         """What `work` queues on this lane, as a graph; nothing runs yet. None where CUDA cannot capture it.
+
+        device_only: None, too, where it holds more than kernels and copies within the GPU's memory. Such a graph can be
+        launched as long as that memory is there; memory of the host may have been freed after `work`.
 
         Calls of the driver, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
         issue 2834). What `work` raises is raised again, with the lane as it was.
@@ -272,7 +281,7 @@ class CudaLane:
             finally:
                 code, found = driver.cuStreamEndCapture(self.handle)
                 graph = found if int(code) == 0 and int(found) else None
-            if graph is None:
+            if graph is None or (device_only and not self._is_of_device(graph)):
                 return None
             code, executable = driver.cuGraphInstantiate(graph, 0)
             return CudaGraph(self, executable) if int(code) == 0 else None
@@ -281,6 +290,36 @@ class CudaLane:
                 gc.enable()
             if graph is not None:
                 driver.cuGraphDestroy(graph)
+
+    def _is_of_device(self, graph: Any) -> bool:
+        driver = self.gpu.driver
+        kinds = driver.CUgraphNodeType
+        harmless = (
+            kinds.CU_GRAPH_NODE_TYPE_KERNEL,
+            kinds.CU_GRAPH_NODE_TYPE_MEMSET,
+            kinds.CU_GRAPH_NODE_TYPE_EMPTY,
+        )
+        _, count = _check_all(driver.cuGraphGetNodes(graph))
+        nodes, _ = _check_all(driver.cuGraphGetNodes(graph, count))
+        for node in nodes:
+            kind = _check(driver.cuGraphNodeGetType(node))
+            if kind == kinds.CU_GRAPH_NODE_TYPE_MEMCPY:
+                copy = _check(driver.cuGraphMemcpyNodeGetParams(node))
+                ends = ((copy.srcMemoryType, copy.srcDevice), (copy.dstMemoryType, copy.dstDevice))
+                if not all(self._is_device_memory(*end) for end in ends):
+                    return False
+            elif kind not in harmless:
+                return False
+        return True
+
+    def _is_device_memory(self, kind: Any, pointer: Any) -> bool:
+        driver = self.gpu.driver
+        kinds = driver.CUmemorytype
+        if kind == kinds.CU_MEMORYTYPE_UNIFIED:  # "look at the address", not managed memory
+            attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+            code, found = driver.cuPointerGetAttribute(attribute, int(pointer))
+            return int(code) == 0 and int(found) == int(kinds.CU_MEMORYTYPE_DEVICE)
+        return kind == kinds.CU_MEMORYTYPE_DEVICE
 
     def synchronise(self) -> None:
         _check(self.gpu.driver.cuStreamSynchronize(self.handle))

@@ -33,6 +33,12 @@ class Block(Protocol):
     def pointer(self) -> int: ...
 
 
+class Recorded(Protocol):
+    """Work of a lane that can be queued again at once: a CUDA graph."""
+
+    def launch(self) -> None: ...
+
+
 class Lane(Protocol):
     """A stream of a GPU. Everything but `synchronise` is queued on it, and the caller keeps the memory meanwhile."""
 
@@ -69,6 +75,13 @@ class Lane(Protocol):
     def wait_for(self, stream: int) -> None: ...
 
     def be_waited_for(self, stream: int) -> None: ...
+
+    def capture(self, work: Callable[[], None], device_only: bool = False) -> Recorded | None:
+        """What `work` queues on the lane, recorded and not run; None where it cannot be.
+
+        device_only: None, too, where it reads or writes memory of the host, which may be freed before it is launched.
+        """
+        ...
 
     def synchronise(self) -> None: ...
 

@@ -1,8 +1,9 @@
-"""ONNX Runtime on an NVIDIA GPU: bound buffers, and the lane's stream.
+"""ONNX Runtime on an NVIDIA GPU: bound buffers, the lane's stream, CUDA graphs where sizes repeat.
 
-Without its CUDA graphs. The masks of the fused operations' bodies are computed from shapes, in part on the CPU, which
-a capture does not allow; it captures in CUDA's global mode, which allocations of another worker spoil; and it keeps
-what it captured for each thread.
+CUDA graphs are captured here, around a run, and not by ONNX Runtime (`enable_cuda_graph`): it captures in CUDA's
+global mode, in which an allocation anywhere in the application fails meanwhile; it keeps one for each thread, and
+workers change theirs; and it keeps them as long as the session. What a capture around a run must not hold, which is
+memory of the host, is looked for when it is made (`CudaLane.capture`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,71 @@ from typing import Any
 import onnxruntime as ort
 
 from runtime.backends.base import Backend, BackendInfo
-from runtime.backends.gpu import GpuBackend, Lane, Launch, Slot
+from runtime.backends.gpu import GpuBackend, Lane, Launch, Recorded, Slot
 from runtime.backends.onnx import open_session, options_of
 from runtime.bundle import Bundle
 from runtime.errors import BackendError
 
 CUDA = "CUDAExecutionProvider"
+RUNS_BEFORE_CAPTURE = 2  # the first plans convolutions and memory, the second allocates as planned
+CAPTURES = 2  # tried at most for a size
+
+
+class _Session:
+    """A session, and whose launch ran in it last: its convolutions keep plans for one size only, the last."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self.session = session
+        self._last: weakref.ref[_Launch] | None = None
+
+    def hand_to(self, launch: _Launch) -> None:
+        last = self._last() if self._last is not None else None
+        if last is launch:
+            return
+        for changed in (last, launch):
+            if changed is not None:
+                changed.start_again()
+        self._last = weakref.ref(launch)
+
+
+class _Launch:
+    """A graph at one size: runs, and from the third in a row of this size on one CUDA graph.
+
+    Another size in the session takes it back to runs: what the CUDA graph refers to may be gone by then.
+    """
+
+    def __init__(self, owner: _Session, lane: Lane, binding: Any, options: ort.RunOptions) -> None:
+        self._recorded: Recorded | None = None
+        self._runs = self._captures = 0
+        self._binding, self._options, self._owner = binding, options, owner
+        self._lane = lane  # the last to go: with it its stream, which the session is on
+
+    def start_again(self) -> None:
+        self._recorded, self._runs = None, 0
+
+    def __call__(self) -> None:
+        self._owner.hand_to(self)
+        if self._recorded is None and self._runs >= RUNS_BEFORE_CAPTURE and self._captures < CAPTURES:
+            self._recorded = self._capture()
+        if self._recorded is not None:
+            self._recorded.launch()
+        else:
+            self._run()
+            self._runs += 1
+
+    def _run(self) -> None:
+        self._owner.session.run_with_iobinding(self._binding, self._options)
+
+    def _capture(self) -> Recorded | None:
+        """None where it cannot be captured: runs do as well, with more of the CPU."""
+        self._captures += 1
+        try:
+            recorded = self._lane.capture(self._run, device_only=True)
+        except Exception:  # of ONNX Runtime, for what CUDA refused; they share no public base class
+            return None
+        if recorded is not None:
+            self._captures = 0  # other sizes may come between; failures are what is counted
+        return recorded
 
 
 class OnnxLauncher:
@@ -33,13 +93,13 @@ class OnnxLauncher:
     ) -> None:
         self._bundle, self._options, self._provider = bundle, options, provider
         self._kind, self._number = kind, number
-        self._sessions: weakref.WeakKeyDictionary[Lane, dict[str, ort.InferenceSession]]
+        self._sessions: weakref.WeakKeyDictionary[Lane, dict[str, _Session]]
         self._sessions = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def prepare(self, lane: Lane, graph: str, slot: Slot) -> Launch:
-        session = self._session(lane, graph)
-        binding = session.io_binding()
+        owner = self._session(lane, graph)
+        binding = owner.session.io_binding()
         for tensors, bind in ((slot.inputs, binding.bind_input), (slot.outputs, binding.bind_output)):
             for t in tensors:
                 place = (self._kind, self._number, t.dtype.type, slot.shapes[t.name])
@@ -47,9 +107,9 @@ class OnnxLauncher:
         options = ort.RunOptions()
         if self._provider == CUDA:
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # the lane does
-        return lambda: session.run_with_iobinding(binding, options)
+        return _Launch(owner, lane, binding, options)
 
-    def _session(self, lane: Lane, graph: str) -> ort.InferenceSession:
+    def _session(self, lane: Lane, graph: str) -> _Session:
         with self._lock:
             sessions = self._sessions.setdefault(lane, {})
         if graph not in sessions:  # a lane is one thread's at a time
@@ -59,7 +119,7 @@ class OnnxLauncher:
                 raise BackendError(
                     f"ONNX Runtime could not start its {self._provider}: a library of it is missing"
                 )
-            sessions[graph] = session
+            sessions[graph] = _Session(session)
         return sessions[graph]
 
     def _settings(self, lane: Lane) -> dict[str, str]:
