@@ -29,7 +29,7 @@ class Gpu:
     def __init__(self, number: int | None) -> None:
         try:
             from cuda.bindings import driver
-            from cuda.core import Device, LegacyPinnedMemoryResource, Program, ProgramOptions
+            from cuda.core import Device, Program, ProgramOptions
         except ImportError as error:
             raise BackendError(f"the package cuda-core is missing: {error}") from error
         self.driver = driver
@@ -43,7 +43,6 @@ class Gpu:
                 self.pad, self.crop = (compiled.get_kernel(n) for n in ("pad_pixels", "crop_pixels"))
         except Exception as error:  # libraries that are missing, errors of the driver: no common base class
             raise BackendError(f"no usable GPU: {error}") from error
-        self.pinned_memory = LegacyPinnedMemoryResource()
         self.name = self.device.name
 
     def _own_context(self) -> int:
@@ -90,12 +89,6 @@ def _check(result: tuple[Any, ...]) -> Any:
     return values[0] if values else None
 
 
-def _check_all(result: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Values of a call of cuda-bindings that returns several. Raises RuntimeError for its errors."""
-    _check(result[:1])
-    return result[1:]
-
-
 class DeviceMemory:
     """Memory of the GPU, freed with this. Freeing waits for what the GPU does, whichever stream that is on."""
 
@@ -111,6 +104,21 @@ class DeviceMemory:
                 self._gpu.current(),
             ):  # the interpreter or the driver may be gone
                 self._gpu.driver.cuMemFree(pointer)
+
+
+class PinnedMemory:
+    """Memory of the host that the GPU copies from and to by itself, freed with this, in whichever thread that is."""
+
+    def __init__(self, gpu: Gpu, size: int) -> None:
+        """In the GPU's context, which is current."""
+        self._gpu = gpu
+        flags = gpu.driver.CU_MEMHOSTALLOC_PORTABLE
+        self.pointer = int(_check(gpu.driver.cuMemHostAlloc(max(1, size), flags)))
+
+    def __del__(self) -> None:
+        if pointer := getattr(self, "pointer", 0):
+            with contextlib.suppress(Exception), self._gpu.current():
+                self._gpu.driver.cuMemFreeHost(pointer)
 
 
 class DevicePicture(DeviceMemory):
@@ -181,9 +189,9 @@ class CudaLane:
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         size = int(np.prod(shape)) * dtype.itemsize
-        buffer = self.gpu.pinned_memory.allocate(max(1, size))
-        memory = (ctypes.c_uint8 * size).from_address(int(buffer.handle))
-        memory.owner = buffer  # type: ignore[attr-defined]  # lives as long as the array
+        block = PinnedMemory(self.gpu, size)
+        memory = (ctypes.c_uint8 * size).from_address(block.pointer)
+        memory.owner = block  # type: ignore[attr-defined]  # lives as long as the array
         return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
 
     def upload(self, array: np.ndarray, block: Any) -> None:
@@ -262,7 +270,8 @@ class CudaLane:
             _check(driver.cuEventDestroy(event))  # freed when it has happened
 
     def capture(self, work: Callable[[], None], device_only: bool = False) -> CudaGraph | None:
-        """What `work` queues on this lane, as a graph; nothing runs yet. None where CUDA cannot capture it.
+        """What `work` queues on this lane, as a graph; nothing runs yet. None where CUDA cannot capture it, or where
+        nothing was queued: then it went elsewhere, and a launch would do nothing.
 
         device_only: None, too, where it holds more than kernels and copies within the GPU's memory. Such a graph can be
         launched as long as that memory is there; memory of the host may have been freed after `work`.
@@ -281,7 +290,10 @@ class CudaLane:
             finally:
                 code, found = driver.cuStreamEndCapture(self.handle)
                 graph = found if int(code) == 0 and int(found) else None
-            if graph is None or (device_only and not self._is_of_device(graph)):
+            if graph is None:
+                return None
+            nodes = self._nodes(graph)
+            if not nodes or (device_only and not all(map(self._is_of_device, nodes))):
                 return None
             code, executable = driver.cuGraphInstantiate(graph, 0)
             return CudaGraph(self, executable) if int(code) == 0 else None
@@ -291,26 +303,29 @@ class CudaLane:
             if graph is not None:
                 driver.cuGraphDestroy(graph)
 
-    def _is_of_device(self, graph: Any) -> bool:
+    def _nodes(self, graph: Any) -> list[Any]:
+        driver = self.gpu.driver
+        code, _, count = driver.cuGraphGetNodes(graph)
+        if int(code) == 0 and count:
+            code, nodes, _ = driver.cuGraphGetNodes(graph, count)
+        else:
+            nodes = []
+        _check((code,))
+        return list(nodes)
+
+    def _is_of_device(self, node: Any) -> bool:
         driver = self.gpu.driver
         kinds = driver.CUgraphNodeType
-        harmless = (
+        kind = _check(driver.cuGraphNodeGetType(node))
+        if kind == kinds.CU_GRAPH_NODE_TYPE_MEMCPY:
+            copy = _check(driver.cuGraphMemcpyNodeGetParams(node))
+            ends = ((copy.srcMemoryType, copy.srcDevice), (copy.dstMemoryType, copy.dstDevice))
+            return all(self._is_device_memory(*end) for end in ends)
+        return kind in (
             kinds.CU_GRAPH_NODE_TYPE_KERNEL,
             kinds.CU_GRAPH_NODE_TYPE_MEMSET,
             kinds.CU_GRAPH_NODE_TYPE_EMPTY,
         )
-        _, count = _check_all(driver.cuGraphGetNodes(graph))
-        nodes, _ = _check_all(driver.cuGraphGetNodes(graph, count))
-        for node in nodes:
-            kind = _check(driver.cuGraphNodeGetType(node))
-            if kind == kinds.CU_GRAPH_NODE_TYPE_MEMCPY:
-                copy = _check(driver.cuGraphMemcpyNodeGetParams(node))
-                ends = ((copy.srcMemoryType, copy.srcDevice), (copy.dstMemoryType, copy.dstDevice))
-                if not all(self._is_device_memory(*end) for end in ends):
-                    return False
-            elif kind not in harmless:
-                return False
-        return True
 
     def _is_device_memory(self, kind: Any, pointer: Any) -> bool:
         driver = self.gpu.driver

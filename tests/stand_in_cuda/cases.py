@@ -1,0 +1,259 @@
+"""What runtime/backends/cuda.py calls of cuda-core and of the driver, on the stand-in (driver.cpp), for whose sake this
+runs in a process of its own: `tests/test_cuda.py`.
+
+ONNX Runtime's CPU provider computes on the stand-in's memory, which is the host's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from conftest import TINY
+
+from runtime import Codec
+from runtime.backends import BackendInfo
+from runtime.backends.cuda import CudaLane, DeviceMemory, Gpu
+from runtime.backends.gpu import GpuBackend
+from runtime.backends.onnx_cuda import OnnxLauncher
+from runtime.device import describe
+from runtime.errors import InputError
+
+driver = ctypes.CDLL("libcuda.so.1")
+BYTES = np.dtype(np.uint8)
+
+
+def counts() -> dict[str, int]:
+    names = ("kernels", "graphs", "blocks", "streams", "executables", "pinned", "events")
+    found = (ctypes.c_long * len(names))()
+    driver.stand_in_counts(found)
+    return dict(zip(names, found, strict=True))
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Gpu:
+    assert hasattr(driver, "stand_in_counts"), "this is not the stand-in"
+    return Gpu(None)
+
+
+@pytest.fixture
+def lane(gpu: Gpu):
+    with gpu.current():
+        yield CudaLane(gpu)
+
+
+def codec_on(gpu: Gpu) -> Codec:
+    codec = Codec(TINY, backend="onnxruntime")
+    launcher = OnnxLauncher(codec.bundle, ort.SessionOptions(), "CPUExecutionProvider", "cpu")
+    info = BackendInfo("stand-in", gpu.name, "a test")
+    codec._backend = GpuBackend(info, codec.bundle, launcher, lambda: CudaLane(gpu))
+    return codec
+
+
+def test_the_calling_thread_keeps_its_context(gpu: Gpu) -> None:
+    found: list[int] = []
+
+    def look() -> None:
+        current = ctypes.c_void_p()
+        driver.cuCtxGetCurrent(ctypes.byref(current))
+        found.append(current.value or 0)
+
+    def work() -> None:
+        look()
+        with gpu.current():
+            look()
+        look()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [0, gpu.context, 0]
+    assert gpu.is_primary() and gpu.driver_version() == 13000
+
+
+def test_a_context_of_the_application_is_taken(gpu: Gpu) -> None:
+    found = []
+
+    def work() -> None:
+        other = ctypes.c_void_p()
+        driver.stand_in_other_context(ctypes.byref(other))
+        driver.cuCtxSetCurrent(other)
+        mine = Gpu(None)
+        found.append(mine.context == other.value and not mine.is_primary())
+        codec = codec_on(mine)
+        picture = codec.decode(codec.encode(np.zeros((70, 90, 3), np.uint8)), out="device")
+        with pytest.raises(InputError, match="another CUDA context"):
+            codec_on(gpu).encode(picture)
+        found.append(codec.encode(picture) == codec.encode(np.asarray(view(picture))))
+        del codec, picture
+        current = ctypes.c_void_p()
+        driver.cuCtxGetCurrent(ctypes.byref(current))
+        found.append(current.value == other.value)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [True, True, True]
+
+
+def view(picture: Any) -> np.ndarray:
+    """A packed picture of the stand-in as an array."""
+    size = int(np.prod(picture.shape))
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(picture.pointer), np.uint8).reshape(
+        picture.shape
+    )
+
+
+def test_a_codec_on_a_lane_gives_what_the_cpu_gives(gpu: Gpu, photos: list[np.ndarray]) -> None:
+    plain, codec = Codec(TINY, backend="onnxruntime"), codec_on(gpu)
+    before = counts()["kernels"]
+    for k, (height, width) in enumerate(
+        [(70, 90), (64, 64), (1, 1), (130, 65), (70, 90), (70, 90), (70, 90)]
+    ):
+        picture = photos[k % 3][:height, :width]
+        stream = plain.encode(picture, 60)
+        assert codec.encode(picture, 60) == stream
+        for beta in (0.0, 0.5):
+            np.testing.assert_array_equal(codec.decode(stream, beta), plain.decode(stream, beta))
+    assert counts()["kernels"] == before, "pictures of the host are padded on the host"
+    streams = [plain.encode(p[:100, :100]) for p in photos]
+    assert list(codec.encode_batch(p[:100, :100] for p in photos)) == streams
+    for found, stream in zip(codec.decode_batch(streams), streams, strict=True):
+        np.testing.assert_array_equal(found, plain.decode(stream))
+
+
+def test_pictures_stay_in_memory_of_the_device(gpu: Gpu, photo: np.ndarray) -> None:
+    plain, codec = Codec(TINY, backend="onnxruntime"), codec_on(gpu)
+    picture = np.ascontiguousarray(photo[:70, :90])
+    stream = plain.encode(picture)
+    shown = codec.decode(stream, out="device")
+    np.testing.assert_array_equal(view(shown), plain.decode(stream))
+    assert shown.__dlpack_device__() == (2, 0) and shown.__cuda_array_interface__["shape"] == (70, 90, 3)
+
+    class OnlyDlpack:
+        shape = shown.shape
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return shown.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> Any:
+            return shown.__dlpack_device__()
+
+    view(shown)[:] = picture
+    queue = ctypes.c_void_p()
+    with gpu.current():
+        assert driver.cuStreamCreate(ctypes.byref(queue), 0) == 0
+    for array in (shown, OnlyDlpack()):
+        assert codec.encode(array) == stream
+        assert codec.encode(array, stream=queue) == stream
+    assert codec.decode(stream, out=shown, stream=queue) is shown
+    np.testing.assert_array_equal(view(shown), plain.decode(stream))
+    driver.cuStreamDestroy_v2(queue)
+
+
+def test_memory_of_the_host_is_refused(gpu: Gpu) -> None:
+    host = np.zeros((70, 90, 3), np.uint8)
+    about = {"shape": host.shape, "typestr": "|u1", "data": (host.ctypes.data, False), "version": 3}
+    with pytest.raises(InputError, match="not in the memory of GPU 0"):
+        codec_on(gpu).encode(type("Array", (), {"__cuda_array_interface__": about})())
+
+
+def test_kernels_and_copies_within_the_gpu_are_captured(lane: CudaLane, photo: np.ndarray) -> None:
+    picture = lane.picture(70, 90)
+    block = lane.device(128 * 128 * 3)
+    image = describe(picture, lane.handle)
+    graph = lane.capture(lambda: lane.pad(image, block, 128, 128), device_only=True)
+    assert graph is not None
+    for roll in range(3):
+        view(picture)[:] = np.roll(photo, roll, axis=0)[:70, :90]
+        graph.launch()
+        padded = np.frombuffer((ctypes.c_uint8 * block.size).from_address(block.pointer), np.uint8) ^ 0x80
+        expected = np.pad(view(picture), ((0, 58), (0, 38), (0, 0)), "edge")
+        np.testing.assert_array_equal(padded.reshape(128, 128, 3), expected)
+    other = lane.device(block.size)
+
+    def copy() -> None:
+        assert (
+            driver.cuMemcpyDtoDAsync_v2(*map(ctypes.c_uint64, (other.pointer, block.pointer, 9, lane.handle)))
+            == 0
+        )
+
+    assert lane.capture(copy, device_only=True) is not None
+
+
+def test_memory_of_the_host_is_captured_only_where_it_may_be(lane: CudaLane) -> None:
+    given, found = lane.pinned((64,), BYTES), lane.pinned((64,), BYTES)
+    block = lane.device(64)
+
+    def both_ways() -> None:
+        lane.upload(given, block)
+        lane.download(block, found)
+
+    for work in (both_ways, lambda: lane.upload(given, block), lambda: lane.download(block, found)):
+        assert lane.capture(work, device_only=True) is None
+    graph = lane.capture(both_ways)
+    assert graph is not None
+    for value in (1, 2):
+        given[:] = value
+        graph.launch()
+        assert (found == value).all()
+
+
+def test_what_went_elsewhere_is_not_captured(lane: CudaLane) -> None:
+    assert lane.capture(lambda: None) is None
+
+
+def test_a_capture_that_fails_leaves_the_lane_as_it_was(lane: CudaLane) -> None:
+    given, block = lane.pinned((64,), BYTES), lane.device(64)
+    for forbidden in (lane.synchronise, lambda: lane.device(64), lambda: lane.pinned((64,), BYTES)):
+        with pytest.raises(Exception, match=r"CUDA|stand-in"):
+            lane.capture(forbidden)
+        given[:] = 7
+        graph = lane.capture(lambda: lane.upload(given, block))
+        assert graph is not None
+        graph.launch()
+        lane.synchronise()
+        assert ctypes.c_uint8.from_address(block.pointer).value == 7
+    assert gc.isenabled()
+
+
+def test_other_threads_allocate_during_a_capture(gpu: Gpu, lane: CudaLane) -> None:
+    given, block = lane.pinned((64,), BYTES), lane.device(64)
+    made: list[DeviceMemory] = []
+
+    def elsewhere() -> None:
+        with gpu.current():
+            made.append(DeviceMemory(gpu, 64))
+
+    def work() -> None:
+        lane.upload(given, block)
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+
+    assert lane.capture(work) is not None and made
+
+
+def test_nothing_is_left_behind(gpu: Gpu, photo: np.ndarray) -> None:
+    gc.collect()
+    before = counts()
+    codec = codec_on(gpu)
+    for side in (64, 70, 130):
+        codec.decode(codec.encode(photo[:side, :90]))
+    list(codec.decode_batch(codec.encode_batch([photo[:70, :90]] * 8)))
+    picture = codec.decode(codec.encode(photo[:64, :64]), out="device")
+    codec.encode(picture)
+    with pytest.raises(InputError):
+        codec.decode(
+            codec.encode(photo[:64, :64]), out=type("A", (), {"shape": (1, 1, 3), "__dlpack__": None})()
+        )
+    del picture, codec
+    gc.collect()
+    after = counts()
+    same = ("blocks", "streams", "executables", "pinned", "events")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
