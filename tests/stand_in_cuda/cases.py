@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
+import json
+import shutil
+import sys
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +29,7 @@ from runtime.backends.cuda import CudaLane, DeviceMemory, Gpu
 from runtime.backends.gpu import GpuBackend
 from runtime.backends.onnx_cuda import OnnxLauncher
 from runtime.device import describe
-from runtime.errors import InputError
+from runtime.errors import BackendError, CorruptError, InputError
 
 driver = ctypes.CDLL("libcuda.so.1")
 BYTES = np.dtype(np.uint8)
@@ -239,10 +246,100 @@ def test_other_threads_allocate_during_a_capture(gpu: Gpu, lane: CudaLane) -> No
     assert lane.capture(work) is not None and made
 
 
-def test_nothing_is_left_behind(gpu: Gpu, photo: np.ndarray) -> None:
+@pytest.fixture
+def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A bundle with engines for the TensorRT of tensorrt.py: sides of up to 192 pixels."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    folder = shutil.copytree(TINY, tmp_path / "engines")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    record = {}
+    for graph, about in manifest["graphs"].items():
+        engine = folder / f"{graph}.engine"
+        engine.write_text(json.dumps({"graph": str(folder / about["file"]), "sides": [1, 3], "batch": 1}))
+        record[graph] = {
+            "builder": "tensorrt",
+            "graph": manifest["files"][about["file"]],
+            "weights": manifest["files"]["weights.bin"],
+            "file": engine.name,
+            "sha256": hashlib.sha256(engine.read_bytes()).hexdigest(),
+            "version": "11.4",
+            "gpu": "stand-in",
+            "version_compatible": False,
+            "plugins": None,
+            "library": None,
+        }
+    (folder / "engines.json").write_text(json.dumps(record))
+    yield folder
+    sys.modules.pop("tensorrt", None)
+
+
+def test_engines_give_what_the_graphs_give(engines: Path, photos: list[np.ndarray]) -> None:
+    plain, codec = Codec(TINY, backend="onnxruntime"), Codec(engines, backend="tensorrt")
+    assert codec.backend == BackendInfo("tensorrt", "stand-in", "asked for")
+    before, sizes = counts()["graphs"], [(70, 90), (64, 64), (1, 1), (70, 90), (70, 90), (192, 192), (70, 90)]
+    for k, (height, width) in enumerate(sizes):
+        picture = photos[k % 3][:height, :width]
+        stream = plain.encode(picture, 60)
+        assert codec.encode(picture, 60) == stream
+        for beta in (0.0, 0.5):
+            np.testing.assert_array_equal(codec.decode(stream, beta), plain.decode(stream, beta))
+    launches, first = (
+        3 * len(sizes),
+        2 * len({(2, 2), (1, 1), (3, 3)}),
+    )  # sides in strides; encoded and decoded
+    assert counts()["graphs"] - before == launches - first, "graphs from the second picture of a size on"
+    with pytest.raises(BackendError, match="build it for such sizes"):
+        codec.encode(photos[0][:193, :64])
+    streams = [plain.encode(p[:100, :100]) for p in photos] * 4
+    assert list(codec.encode_batch(p[:100, :100] for p in photos * 4)) == streams
+    with ThreadPoolExecutor(6) as pool:
+        for found, stream in zip(pool.map(codec.decode, streams), streams, strict=True):
+            np.testing.assert_array_equal(found, plain.decode(stream))
+    picture = codec.decode(streams[0], out="device")
+    np.testing.assert_array_equal(view(picture), plain.decode(streams[0]))
+    assert codec.encode(picture) == plain.encode(view(picture))
+
+
+def test_auto_takes_engines_that_work(engines: Path) -> None:
+    assert Codec(engines).backend == BackendInfo("tensorrt", "stand-in", "the best that works")
+    (engines / "decode_base.engine").write_text("no engine")
+    info = Codec(engines).backend
+    assert (
+        info.name == "onnxruntime"
+        and "decode_base.engine is not the file that engines.json names" in info.why
+    )
+    with pytest.raises(CorruptError):
+        Codec(engines, backend="tensorrt")
+    record = json.loads((engines / "engines.json").read_text())
+    record["decode_base"]["sha256"] = hashlib.sha256(b"no engine").hexdigest()
+    (engines / "engines.json").write_text(json.dumps(record))
+    with pytest.raises(
+        BackendError, match="does not take the engine of decode_base, built by 11.4 for stand-in"
+    ):
+        Codec(engines, backend="tensorrt")
+
+
+def test_a_context_of_the_application_runs_engines(engines: Path, photo: np.ndarray) -> None:
+    found = []
+
+    def work() -> None:
+        other = ctypes.c_void_p()
+        driver.stand_in_other_context(ctypes.byref(other))
+        driver.cuCtxSetCurrent(other)
+        codec = Codec(engines, backend="tensorrt")
+        found.extend(codec.encode(photo[:64, :64]) for _ in range(3))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == 3 * [Codec(TINY, backend="onnxruntime").encode(photo[:64, :64])]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_nothing_is_left_behind(gpu: Gpu, photo: np.ndarray, backend: str, engines: Path) -> None:
     gc.collect()
     before = counts()
-    codec = codec_on(gpu)
+    codec = codec_on(gpu) if backend == "onnxruntime" else Codec(engines, backend="tensorrt")
     for side in (64, 70, 130):
         codec.decode(codec.encode(photo[:side, :90]))
     list(codec.decode_batch(codec.encode_batch([photo[:70, :90]] * 8)))

@@ -196,6 +196,7 @@ CALL(stand_in_counts, long* out) {
   std::memcpy(out, counts, sizeof counts);
   return SUCCESS;
 }
+CALL(stand_in_queue, Stream* stream, void (*work)()) { return queue(stream, KERNEL, work); }
 CALL(stand_in_other_context, std::uintptr_t* context) { return *context = OTHER, SUCCESS; }
 
 // --- devices and contexts -----------------------------------------------------------------------------------------
