@@ -314,7 +314,7 @@ def test_auto_takes_engines_that_work(engines: Path) -> None:
     record["decode_base"]["sha256"] = hashlib.sha256(b"no engine").hexdigest()
     (engines / "engines.json").write_text(json.dumps(record))
     with pytest.raises(
-        BackendError, match="does not take the engine of decode_base, built by 11.4 for stand-in"
+        BackendError, match=r"does not take the engine of decode_base, built by 11\.4 for stand-in"
     ):
         Codec(engines, backend="tensorrt")
 
