@@ -28,6 +28,7 @@ if __package__ in (None, ""):  # run as a script from a clone
 
 from export.to_half import copy_bundle
 from export.verify import ExportError, compare_backends
+from runtime.backends.base import Wanted
 from runtime.backends.onnx import OnnxRuntimeBackend
 from runtime.backends.tensorrt import RECORD, load_plugins, open_backend
 from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle, Tensor
@@ -227,7 +228,10 @@ def facts_of(
 
 def verify_engine(bundle: Bundle, graph: str, about: dict[str, Any], sizes: Range, precision: str) -> None:
     """Run golden inputs of the smallest and the usual size. Raises ExportError where ONNX Runtime's results differ."""
-    reference, engine = OnnxRuntimeBackend(bundle, None, None), open_backend(bundle, {graph: about}, None)
+    reference, engine = (
+        OnnxRuntimeBackend(bundle, None, None),
+        open_backend(bundle, {graph: about}, Wanted()),
+    )
     for picture in (sizes.smallest, sizes.usual):
         compare_backends(reference, engine, bundle, graph, strides_of(picture), precision)
         print(f"{graph}: as ONNX Runtime's for {picture[0]} of {picture[1]}x{picture[2]}")

@@ -34,7 +34,9 @@ class Codec:
     (export/to_engine.py). backend: "auto" (the best that works), "onnxruntime" (on the CPU),
     "onnxruntime-cuda" or "tensorrt". threads: of ONNX Runtime's networks (None: all cores). session_options:
     an onnxruntime.SessionOptions to use instead of `threads`. device: number of the GPU (None: that of the
-    calling thread's CUDA context, which is used as it is, else the first).
+    calling thread's CUDA context, which is used as it is, else the first). cuda_graphs: repeat what the GPU does for
+    a size as one CUDA graph; off, it takes more of the CPU, but no other thread that waits for the whole device can
+    meet a capture, in which that is an error (docs/backends.md).
 
     Attributes: `backend`, the one in use and why; `max_pixels`, the largest picture that is accepted, counted
     after padding to multiples of 64 and checked against the header before anything is allocated (raise
@@ -50,13 +52,17 @@ class Codec:
         threads: int | None = None,
         session_options: Any = None,
         device: int | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
         if model is not None and not isinstance(model, str | os.PathLike):
             raise InputError(f"model must be the path of a bundle or None, got {model!r}")
         if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
             raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
         self.bundle = Bundle(model)
-        self._backend = backends.create(backend, self.bundle, threads, session_options, device)
+        if type(cuda_graphs) is not bool:
+            raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
+        wanted = backends.Wanted(threads, session_options, device, cuda_graphs)
+        self._backend = backends.create(backend, self.bundle, wanted)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
 

@@ -24,6 +24,19 @@ class BackendInfo:
         return f"{self.name} on {self.device} ({self.why})"
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a codec asks of its backend, as `runtime.Codec` does.
+
+    threads, session_options: of ONNX Runtime. device, cuda_graphs: of a GPU.
+    """
+
+    threads: int | None = None
+    session_options: Any = None
+    device: int | None = None
+    cuda_graphs: bool = True
+
+
 class Backend(Protocol):
     """Runs the graphs of a bundle; safe to call from several threads.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,30 @@ from runtime.device import DeviceImage
 from runtime.errors import BackendError, InputError
 
 THREADS = 256  # of a block of the pixel kernels
+_capturing = threading.RLock()  # of the process: a device is shared by all codecs
 SOURCE = Path(__file__).with_name("pixels.cu")
+
+
+def no_capture() -> contextlib.AbstractContextManager[Any]:
+    """Within, no capture of this process is under way.
+
+    For what waits for the whole device, as making or ending a session of ONNX Runtime does: in any thread that fails
+    during a capture, and ends it.
+    """
+    return _capturing
 
 
 class Gpu:
     """A GPU and the CUDA context that everything of a backend lives in.
 
-    number: of the device (None: that of the calling thread's context, else 0). The context is the calling
-    thread's if it has one on that device, which is how applications built on pycuda keep theirs, else the device's
-    primary one, which PyTorch, CuPy and numba use. Raises BackendError where there is no driver or device.
+    number: of the device (None: that of the calling thread's context, else 0). captures: may its lanes capture CUDA
+    graphs? The context is the calling thread's if it has one on that device, which is how applications built on pycuda
+    keep theirs, else the device's primary one, which PyTorch, CuPy and numba use. Raises BackendError where there is
+    no driver or device.
     """
 
-    def __init__(self, number: int | None) -> None:
+    def __init__(self, number: int | None, captures: bool = True) -> None:
+        self.captures = captures
         try:
             from cuda.bindings import driver
             from cuda.core import Device, Program, ProgramOptions
@@ -39,7 +52,7 @@ class Gpu:
             self.context = self._own_context()
             options = ProgramOptions(arch=f"sm_{self.device.arch}")
             compiled = Program(SOURCE.read_text(), "c++", options=options).compile("cubin")
-            with self.current():
+            with self.current(), no_capture():
                 self.pad, self.crop = (compiled.get_kernel(n) for n in ("pad_pixels", "crop_pixels"))
         except Exception as error:  # libraries that are missing, errors of the driver: no common base class
             raise BackendError(f"no usable GPU: {error}") from error
@@ -270,8 +283,10 @@ class CudaLane:
             _check(driver.cuEventDestroy(event))  # freed when it has happened
 
     def capture(self, work: Callable[[], None], device_only: bool = False) -> CudaGraph | None:
-        """What `work` queues on this lane, as a graph; nothing runs yet. None where CUDA cannot capture it, or where
-        nothing was queued: then it went elsewhere, and a launch would do nothing.
+        """What `work` queues on this lane, as a graph; nothing runs yet.
+
+        None where CUDA cannot capture it, where nothing was queued (it went elsewhere, and a launch would do nothing),
+        and at once where lanes are not to capture.
 
         device_only: None, too, where it holds more than kernels and copies within the GPU's memory. Such a graph can be
         launched as long as that memory is there; memory of the host may have been freed after `work`.
@@ -279,6 +294,12 @@ class CudaLane:
         Calls of the driver, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
         issue 2834). What `work` raises is raised again, with the lane as it was.
         """
+        if not self.gpu.captures:
+            return None
+        with _capturing:  # of another lane it might switch the garbage collector on again
+            return self._capture(work, device_only)
+
+    def _capture(self, work: Callable[[], None], device_only: bool) -> CudaGraph | None:
         driver = self.gpu.driver
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         graph, collecting = None, gc.isenabled()

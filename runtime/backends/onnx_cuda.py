@@ -8,13 +8,15 @@ memory of the host, is looked for when it is made (`CudaLane.capture`).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from typing import Any
 
 import onnxruntime as ort
 
-from runtime.backends.base import Backend, BackendInfo
+from runtime.backends.base import Backend, BackendInfo, Wanted
+from runtime.backends.cuda import no_capture
 from runtime.backends.gpu import GpuBackend, Lane, Launch, Recorded, Slot
 from runtime.backends.onnx import open_session, options_of
 from runtime.bundle import Bundle
@@ -22,14 +24,18 @@ from runtime.errors import BackendError
 
 CUDA = "CUDAExecutionProvider"
 RUNS_BEFORE_CAPTURE = 2  # the first plans convolutions and memory, the second allocates as planned
-CAPTURES = 2  # tried at most for a size
+FATAL, UNCHANGED = 4, -1  # severities of RunOptions
+CAPTURES = 2  # that may fail before a session is not captured any more
 
 
 class _Session:
-    """A session, and whose launch ran in it last: its convolutions keep plans for one size only, the last."""
+    """A session, and whose launch ran in it last: its convolutions keep plans for one size only, the last.
 
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self.session = session
+    captures: how many more may fail.
+    """
+
+    def __init__(self, session: ort.InferenceSession, captures: int) -> None:
+        self.session, self.captures = session, captures
         self._last: weakref.ref[_Launch] | None = None
 
     def hand_to(self, launch: _Launch) -> None:
@@ -41,6 +47,10 @@ class _Session:
                 changed.start_again()
         self._last = weakref.ref(launch)
 
+    def __del__(self) -> None:
+        with no_capture():
+            del self.session
+
 
 class _Launch:
     """A graph at one size: runs, and from the third in a row of this size on one CUDA graph.
@@ -50,7 +60,7 @@ class _Launch:
 
     def __init__(self, owner: _Session, lane: Lane, binding: Any, options: ort.RunOptions) -> None:
         self._recorded: Recorded | None = None
-        self._runs = self._captures = 0
+        self._runs = 0
         self._binding, self._options, self._owner = binding, options, owner
         self._lane = lane  # the last to go: with it its stream, which the session is on
 
@@ -59,7 +69,7 @@ class _Launch:
 
     def __call__(self) -> None:
         self._owner.hand_to(self)
-        if self._recorded is None and self._runs >= RUNS_BEFORE_CAPTURE and self._captures < CAPTURES:
+        if self._recorded is None and self._runs >= RUNS_BEFORE_CAPTURE and self._owner.captures > 0:
             self._recorded = self._capture()
         if self._recorded is not None:
             self._recorded.launch()
@@ -72,14 +82,26 @@ class _Launch:
 
     def _capture(self) -> Recorded | None:
         """None where it cannot be captured: runs do as well, with more of the CPU."""
-        self._captures += 1
+        self._options.log_severity_level = FATAL  # of a capture that fails, nothing is to be heard
         try:
             recorded = self._lane.capture(self._run, device_only=True)
         except Exception:  # of ONNX Runtime, for what CUDA refused; they share no public base class
-            return None
-        if recorded is not None:
-            self._captures = 0  # other sizes may come between; failures are what is counted
+            with contextlib.suppress(Exception):
+                self._run()  # finds the error that the CUDA runtime keeps from then, and clears it
+            recorded = None
+        finally:
+            self._options.log_severity_level = UNCHANGED
+        if recorded is None:
+            self._owner.captures -= 1
         return recorded
+
+
+def _shares_memory(options: ort.SessionOptions) -> bool:
+    """With other sessions, which may write to what ONNX Runtime takes for free and a CUDA graph still uses."""
+    try:
+        return options.get_session_config_entry("session.use_env_allocators") == "1"
+    except RuntimeError:  # it is not set
+        return False
 
 
 class OnnxLauncher:
@@ -114,12 +136,13 @@ class OnnxLauncher:
             sessions = self._sessions.setdefault(lane, {})
         if graph not in sessions:  # a lane is one thread's at a time
             provider = (self._provider, self._settings(lane))
-            session = open_session(self._bundle, graph, self._options, [provider])
+            with no_capture():
+                session = open_session(self._bundle, graph, self._options, [provider])
             if session.get_providers()[0] != self._provider:
                 raise BackendError(
                     f"ONNX Runtime could not start its {self._provider}: a library of it is missing"
                 )
-            sessions[graph] = _Session(session)
+            sessions[graph] = _Session(session, 0 if _shares_memory(self._options) else CAPTURES)
         return sessions[graph]
 
     def _settings(self, lane: Lane) -> dict[str, str]:
@@ -133,14 +156,14 @@ class OnnxLauncher:
         }
 
 
-def create_backend(bundle: Bundle, threads: int | None, session_options: Any, number: int | None) -> Backend:
+def create_backend(bundle: Bundle, wanted: Wanted) -> Backend:
     """Raises BackendError where ONNX Runtime has no CUDA provider or there is no GPU."""
-    options = options_of(threads, session_options)
+    options = options_of(wanted.threads, wanted.session_options)
     if CUDA not in ort.get_available_providers():
         raise BackendError("this onnxruntime has no CUDAExecutionProvider: onnxruntime-gpu has")
     from runtime.backends.cuda import CudaLane, Gpu
 
-    gpu = Gpu(number)
+    gpu = Gpu(wanted.device, wanted.cuda_graphs)
     if not gpu.is_primary():
         raise BackendError(
             "ONNX Runtime works in the GPU's primary CUDA context only, and the current one is another"

@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.base import BackendInfo
-from runtime.backends.cuda import CudaGraph, CudaLane, Gpu
+from runtime.backends.base import BackendInfo, Wanted
+from runtime.backends.cuda import CudaGraph, CudaLane, Gpu, no_capture
 from runtime.backends.gpu import GpuBackend, Lane, Launch, Slot
 from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle
 from runtime.errors import BackendError, CodecError, CorruptError
@@ -107,7 +107,8 @@ class TensorRtLauncher:
         if about["version_compatible"]:
             self._runtime.engine_host_code_allowed = True  # such an engine brings a lean runtime along
         data = _checked(self._bundle.path / about["file"], about["sha256"])
-        engine = self._runtime.deserialize_cuda_engine(data)
+        with no_capture():
+            engine = self._runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise BackendError(
                 f"TensorRT {self._trt.__version__} does not take the engine of {graph}, built by "
@@ -125,7 +126,9 @@ class TensorRtLauncher:
     def prepare(self, lane: Lane, graph: str, slot: Slot) -> Launch:
         assert isinstance(lane, CudaLane)
         engine = self.engine(graph)
-        context = engine.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        with no_capture():
+            context = engine.create_execution_context(strategy)
         if context is None:
             raise BackendError(f"TensorRT cannot make a context for {graph}")
         for tensor in slot.inputs:
@@ -167,6 +170,10 @@ class _Launch:
         else:
             self._enqueue()
 
+    def __del__(self) -> None:
+        with no_capture():
+            self._graph = self._context = None
+
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._lane.handle):
             raise BackendError("TensorRT could not queue the engine; its log says why")
@@ -179,9 +186,9 @@ class _Launch:
             return None
 
 
-def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], number: int | None) -> GpuBackend:
+def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], wanted: Wanted) -> GpuBackend:
     """Raises BackendError where TensorRT or a GPU is missing or does not take the engines."""
-    gpu = Gpu(number)  # before TensorRT, which does not survive its absence
+    gpu = Gpu(wanted.device, wanted.cuda_graphs)  # before TensorRT, which does not survive its absence
     if gpu.driver_version() < MINIMUM_DRIVER:
         raise BackendError(
             f"TensorRT 11 needs a driver for CUDA 13, this one is for {gpu.driver_version() / 1000:g}"
@@ -201,6 +208,6 @@ def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], number: int 
     return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu), trial)
 
 
-def create_backend(bundle: Bundle, number: int | None) -> GpuBackend:
+def create_backend(bundle: Bundle, wanted: Wanted) -> GpuBackend:
     """Of the engines in the bundle's folder. Raises as `read_record` and `open_backend` do."""
-    return open_backend(bundle, read_record(bundle), number)
+    return open_backend(bundle, read_record(bundle), wanted)

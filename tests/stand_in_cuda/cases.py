@@ -25,7 +25,7 @@ from conftest import TINY
 
 from runtime import Codec
 from runtime.backends import BackendInfo
-from runtime.backends.cuda import CudaLane, DeviceMemory, Gpu
+from runtime.backends.cuda import CudaLane, DeviceMemory, Gpu, no_capture
 from runtime.backends.gpu import GpuBackend
 from runtime.backends.onnx_cuda import OnnxLauncher
 from runtime.device import describe
@@ -183,14 +183,11 @@ def test_kernels_and_copies_within_the_gpu_are_captured(lane: CudaLane, photo: n
         expected = np.pad(view(picture), ((0, 58), (0, 38), (0, 0)), "edge")
         np.testing.assert_array_equal(padded.reshape(128, 128, 3), expected)
     other = lane.device(block.size)
-
-    def copy() -> None:
-        assert (
-            driver.cuMemcpyDtoDAsync_v2(*map(ctypes.c_uint64, (other.pointer, block.pointer, 9, lane.handle)))
-            == 0
-        )
-
-    assert lane.capture(copy, device_only=True) is not None
+    addresses = [ctypes.c_uint64(a) for a in (other.pointer, block.pointer, 9, lane.handle)]
+    for call in (driver.cuMemcpyDtoDAsync_v2, driver.cuMemcpyAsync):
+        codes: list[int] = []
+        assert lane.capture(lambda call=call, codes=codes: codes.append(call(*addresses)), device_only=True)
+        assert codes == [0]
 
 
 def test_memory_of_the_host_is_captured_only_where_it_may_be(lane: CudaLane) -> None:
@@ -201,7 +198,11 @@ def test_memory_of_the_host_is_captured_only_where_it_may_be(lane: CudaLane) -> 
         lane.upload(given, block)
         lane.download(block, found)
 
-    for work in (both_ways, lambda: lane.upload(given, block), lambda: lane.download(block, found)):
+    def unified() -> None:
+        addresses = (block.pointer, given.ctypes.data, 9, lane.handle)
+        assert driver.cuMemcpyAsync(*map(ctypes.c_uint64, addresses)) == 0
+
+    for work in (both_ways, unified, lambda: lane.upload(given, block), lambda: lane.download(block, found)):
         assert lane.capture(work, device_only=True) is None
     graph = lane.capture(both_ways)
     assert graph is not None
@@ -209,6 +210,40 @@ def test_memory_of_the_host_is_captured_only_where_it_may_be(lane: CudaLane) -> 
         given[:] = value
         graph.launch()
         assert (found == value).all()
+
+
+def test_what_waits_for_the_device_and_captures_keep_apart(gpu: Gpu, lane: CudaLane) -> None:
+    """As making a session of ONNX Runtime does. `cuCtxSynchronize` would end the capture, and fail itself."""
+    block, order = lane.device(64 * 64 * 3), []
+    picture = lane.picture(4, 7)
+    image = describe(picture, lane.handle)
+
+    def wait() -> None:
+        with no_capture(), gpu.current():
+            order.append(driver.cuCtxSynchronize())
+
+    def work() -> None:
+        waiting.start()
+        lane.crop(block, 64, image)
+        waiting.join(0.2)  # in vain
+        order.append("captured")
+
+    waiting = threading.Thread(target=wait)
+    assert lane.capture(work) is not None
+    waiting.join()
+    assert order == ["captured", 0]
+    assert lane.capture(lambda: order.append(driver.cuCtxSynchronize())) is None
+    assert order[-1] == 900, "the stand-in does find it"
+
+
+def test_captures_can_be_turned_off(lane: CudaLane, engines: Path, photo: np.ndarray) -> None:
+    before = counts()["graphs"]
+    codec, plain = Codec(engines, backend="tensorrt", cuda_graphs=False), Codec(TINY, backend="onnxruntime")
+    for _ in range(4):
+        assert codec.encode(photo[:64, :64]) == plain.encode(photo[:64, :64])
+    assert counts()["graphs"] == before
+    with pytest.raises(InputError, match="cuda_graphs"):
+        Codec(TINY, cuda_graphs=1)  # type: ignore[arg-type]
 
 
 def test_what_went_elsewhere_is_not_captured(lane: CudaLane) -> None:

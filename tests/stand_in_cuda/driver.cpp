@@ -38,10 +38,11 @@ enum Code {
   NOT_SUPPORTED = 801,
   CAPTURE_UNSUPPORTED = 900,
   CAPTURE_INVALIDATED = 901,
+  CAPTURE_WRONG_THREAD = 908,
 };
 enum NodeKind { KERNEL = 0, COPY = 1, SET = 2, HOST = 3 };
 enum CaptureMode { GLOBAL = 0, THREAD_LOCAL = 1, RELAXED = 2 };
-constexpr unsigned HOST_MEMORY = 1, DEVICE_MEMORY = 2;
+constexpr unsigned HOST_MEMORY = 1, DEVICE_MEMORY = 2, UNIFIED_MEMORY = 4;  // the last: see the address
 
 // As in cuda.h: CUDA_MEMCPY3D.
 struct End {
@@ -109,6 +110,13 @@ int unsafe() {
   return SUCCESS;
 }
 
+// Nor in which any thread may wait for the whole device.
+int waits_for_all() {
+  Locked locked(everything);
+  for (auto& [stream, capture] : captures) capture.valid = false;
+  return captures.empty() ? SUCCESS : CAPTURE_UNSUPPORTED;
+}
+
 // Stricter than CUDA, where some calls do with any context: the calling thread's is to be the stream's.
 int usable(Stream* stream) {
   Locked locked(everything);
@@ -128,12 +136,12 @@ int queue(Stream* stream, NodeKind kind, std::function<void()> run, Copy3d copy 
   return SUCCESS;
 }
 
-int copy(std::uint64_t to, std::uint64_t from, std::size_t size, Stream* stream) {
+int copy(std::uint64_t to, std::uint64_t from, std::size_t size, Stream* stream, bool unified = false) {
   Locked locked(everything);
   Copy3d about{};
-  about.from.kind = block_of(from) ? DEVICE_MEMORY : HOST_MEMORY;
+  about.from.kind = unified ? UNIFIED_MEMORY : block_of(from) ? DEVICE_MEMORY : HOST_MEMORY;
   about.from.device = from;
-  about.to.kind = block_of(to) ? DEVICE_MEMORY : HOST_MEMORY;
+  about.to.kind = unified ? UNIFIED_MEMORY : block_of(to) ? DEVICE_MEMORY : HOST_MEMORY;
   about.to.device = to;
   for (const auto address : {to, from})
     if (const auto* block = block_of(address); block && address + size > block->first + block->second.first)
@@ -216,6 +224,7 @@ CALL(cuDevicePrimaryCtxRetain, std::uintptr_t* context, int) { return *context =
 CALL(cuDevicePrimaryCtxRelease_v2, int) { return SUCCESS; }
 CALL(cuCtxGetCurrent, std::uintptr_t* context) { return *context = current, SUCCESS; }
 CALL(cuCtxSetCurrent, std::uintptr_t context) { return current = context, SUCCESS; }
+CALL(cuCtxSynchronize, void) { return current ? waits_for_all() : INVALID_CONTEXT; }
 CALL(cuCtxGetDevice, int* device) { return *device = 0, current ? SUCCESS : INVALID_CONTEXT; }
 
 // --- memory --------------------------------------------------------------------------------------------------------
@@ -265,6 +274,9 @@ CALL(cuMemcpyDtoDAsync_v2, std::uint64_t to, std::uint64_t from, std::size_t siz
   Locked locked(everything);
   return block_of(from) && block_of(to) ? copy(to, from, size, stream) : INVALID_VALUE;
 }
+CALL(cuMemcpyAsync, std::uint64_t to, std::uint64_t from, std::size_t size, Stream* stream) {
+  return copy(to, from, size, stream, true);
+}
 CALL(cuPointerGetAttribute, void* value, int attribute, std::uint64_t address) {
   constexpr int CONTEXT = 1, MEMORY_TYPE = 2, DEVICE_ORDINAL = 9;
   Locked locked(everything);
@@ -294,6 +306,7 @@ CALL(cuStreamCreate, Stream** stream, unsigned) {
 CALL(cuStreamDestroy_v2, Stream* stream) {
   Locked locked(everything);
   if (const int code = usable(stream)) return code;
+  if (captures.count(stream)) return CAPTURE_UNSUPPORTED;
   return streams.erase(stream), delete stream, SUCCESS;
 }
 CALL(cuStreamGetCtx, Stream* stream, std::uintptr_t* context) {
@@ -314,8 +327,13 @@ CALL(cuStreamSynchronize, Stream* stream) {
 CALL(cuEventCreate, void** event, unsigned) {
   return current ? (++events, *event = std::malloc(1), SUCCESS) : INVALID_CONTEXT;
 }
-CALL(cuEventRecord, void*, Stream* stream) { return usable(stream); }
-CALL(cuStreamWaitEvent, Stream* stream, void*, unsigned) { return usable(stream); }
+int order(Stream* stream) {  // CUDA would have the streams captured together
+  Locked locked(everything);
+  if (const int code = usable(stream)) return code;
+  return captures.count(stream) ? CAPTURE_UNSUPPORTED : SUCCESS;
+}
+CALL(cuEventRecord, void*, Stream* stream) { return order(stream); }
+CALL(cuStreamWaitEvent, Stream* stream, void*, unsigned) { return order(stream); }
 CALL(cuEventDestroy_v2, void* event) { return --events, std::free(event), SUCCESS; }
 
 // --- graphs -----------------------------------------------------------------------------------------------------------
@@ -332,6 +350,7 @@ CALL(cuStreamEndCapture, Stream* stream, Graph** graph) {
   *graph = nullptr;
   const auto it = captures.find(stream);
   if (it == captures.end()) return INVALID_VALUE;
+  if (it->second.thread != std::this_thread::get_id()) return CAPTURE_WRONG_THREAD;
   const Capture capture = it->second;
   captures.erase(it);
   if (!capture.valid) return delete capture.graph, CAPTURE_INVALIDATED;
@@ -403,11 +422,12 @@ CALL(cuGetExportTable, const void** table, const void*) {  // NVRTC looks into o
   static const std::size_t nothing[2] = {sizeof(std::size_t)};
   return *table = nothing, SUCCESS;
 }
-CALL(cuGetProcAddress_v2, const char* name, void** function, int, std::uint64_t, int* found) {
+CALL(cuGetProcAddress_v2, const char* name, void** function, int version, std::uint64_t, int* found) {
   Dl_info self;
   dladdr(reinterpret_cast<void*>(&stand_in_counts), &self);
   static void* const library = dlopen(self.dli_fname, RTLD_NOW);
-  for (const char* suffix : {"_v2", ""})
+  const bool old = !std::strcmp(name, "cuStreamGetCtx") && version < 12050;  // the one that is here in two forms
+  for (const char* suffix : {old ? "" : "_v2", ""})
     if ((*function = dlsym(library, (std::string(name) + suffix).c_str()))) break;
   if (!*function) *function = reinterpret_cast<void*>(&missing_call);
   if (found) *found = 0;
