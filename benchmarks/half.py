@@ -1,6 +1,6 @@
 """What fp16 graphs cost: streams of either precision read by both, and PSNR to the original.
 
-python -m benchmarks.half --data DIR [--largest N | --flattest N] [--limit N] [--model BUNDLE] [--json]
+python -m benchmarks.half --data DIR [--largest N | --flattest N] [--products] [--tf32] [--limit N] [--model BUNDLE]
 
 For each quality: bytes of fp16 encoding against fp32, streams whose symbols depend on the reader (none may), and how
 PSNR changes from fp32 at both ends to fp16 at both, at the encoder alone, at the decoder alone, in dB, the mean and the
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from benchmarks.common import add_options, photos, psnr, table
 from benchmarks.tasks import Picture
 from export.operators import DOMAIN
-from export.to_half import copy_bundle, to_half
+from export.to_half import copy_bundle, products, to_half
 from runtime import Codec
 
 QUALITIES = (0, 25, 50, 75, 100)
@@ -35,9 +35,44 @@ WORST_CHANGE = -0.05  # dB
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
-def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+def truncate(model: onnx.ModelProto) -> None:
+    """What fp32 convolutions take becomes what TF32 leaves of it at worst: 11 bits, cut off.
+
+    Values by splitting them (T. J. Dekker, 1971): c - (c - x) with c = (2^13 + 1) x is x rounded to 11 bits. Cutting
+    off is what some kernels do: so x is made smaller by 2^-11 before, which is half of the last bit or more.
+    """
+    graph = model.graph
+    constants = {t.name: t for t in graph.initializer}
+    for name, value in (("tf32.smaller", 1 - 2**-11), ("tf32.split", 2**13 + 1)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    nodes, done = [], set()
+    for node in graph.node:
+        if node.op_type == "Conv" and constants[node.input[1]].data_type == FLOAT:
+            x, weights = node.input[0], constants[node.input[1]]
+            if weights.name not in done:
+                bits = numpy_helper.to_array(weights).view(np.uint32) & np.uint32(0xFFFFE000)
+                weights.CopyFrom(numpy_helper.from_array(bits.view(np.float32), weights.name))
+            if x not in done:
+                steps = (
+                    ("Mul", [x, "tf32.smaller"], "less"),
+                    ("Mul", [f"{x}@less", "tf32.split"], "c"),
+                    ("Sub", [f"{x}@c", f"{x}@less"], "rest"),
+                    ("Sub", [f"{x}@c", f"{x}@rest"], "tf32"),
+                )
+                nodes += [helper.make_node(kind, taken, [f"{x}@{made}"]) for kind, taken, made in steps]
+            done |= {x, weights.name}
+            node.input[0] = f"{x}@tf32"
+        nodes.append(node)
+    made = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(made)
+
+
+def rounded(model: onnx.ModelProto, tf32: bool = False) -> onnx.ModelProto:
     """An fp32 graph with the values of an fp16 one: each fp16 tensor becomes fp32, rounded to fp16 by casts that no
     optimiser takes away. Fused operations keep their fp16 outputs; inputs they widen themselves."""
+    if tf32:
+        truncate(model)
     made = onnx.ModelProto.FromString(model.SerializeToString())
     inferred = onnx.shape_inference.infer_shapes(made).graph
     values = (*inferred.value_info, *inferred.input, *inferred.output)
@@ -64,9 +99,15 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
-def half_codec(full: Codec, folder: Path) -> Codec:
-    """The fp16 graphs of a model as a GPU computes them. folder: to put them in."""
-    copy_bundle(full.bundle.path, folder, "fp16", lambda model: rounded(to_half(model)))
+def half_codec(full: Codec, folder: Path, tf32: bool = False, as_products: bool = False) -> Codec:
+    """The fp16 graphs of a model as a GPU computes them. folder: to put them in. tf32: for their fp32 convolutions.
+    as_products: 1x1 convolutions are matrix products, rounded before the bias is added and once more after it."""
+
+    def convert(model: onnx.ModelProto) -> onnx.ModelProto:
+        half = to_half(model)
+        return rounded(products(half) if as_products else half, tf32)
+
+    copy_bundle(full.bundle.path, folder, "fp16", convert)
     return Codec(folder)
 
 
@@ -108,6 +149,8 @@ def main(argv: list[str] | None = None) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--largest", type=int, help="only so many photos, those with the largest symbols")
     which.add_argument("--flattest", type=int, help="only so many photos, those with the fewest bits a pixel")
+    parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
+    parser.add_argument("--tf32", action="store_true", help="fp32 convolutions of fp16 graphs in TF32")
     args = parser.parse_args(argv)
     full = Codec(args.model)
     pictures = [rgb for _, rgb in photos(args.data, args.limit)]
@@ -116,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
         order = np.argsort([by(full, rgb) for rgb in tqdm(pictures, desc="choosing", file=sys.stderr)])
         pictures = [pictures[k] for k in order[::-1][:most]]
     with tempfile.TemporaryDirectory() as folder:
-        half = half_codec(full, Path(folder) / "half")
+        half = half_codec(full, Path(folder) / "half", args.tf32, args.products)
         rows = [[float(quality), *measure(full, half, pictures, quality)] for quality in QUALITIES]
     header = ["quality", "bytes, %", "streams with other symbols"]
     header += [f"{way}, {what} dB" for way in ("both", "encoder", "decoder") for what in ("mean", "worst")]

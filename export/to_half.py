@@ -1,4 +1,4 @@
-"""Bundle -> the same bundle with fp16 graphs: `python export/to_half.py BUNDLE -o DIR`.
+"""Bundle -> the same bundle with fp16 graphs: `python export/to_half.py BUNDLE -o DIR [--products]`.
 
 They are strongly typed, as TensorRT 11 wants them. Both identities stay: streams are the same ones, and pictures
 those of the same model. The branches of residual blocks, hyper-synthesis and the predictors of means up to their last
@@ -111,6 +111,56 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
+def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    """Of a convolution with weights in fp16: is it a matrix product for each pixel?"""
+    if node.op_type != "Conv" or node.input[1] not in weights:
+        return False
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    moves = {*attributes.get("strides", ()), *(pad + 1 for pad in attributes.get("pads", ()))}
+    return (
+        list(weights[node.input[1]].dims[2:]) == [1, 1] and attributes.get("group", 1) == 1 and moves <= {1}
+    )
+
+
+def products(model: onnx.ModelProto) -> onnx.ModelProto:
+    """An fp16 graph whose fp16 convolutions of 1x1 are matrix products, of the same values. `model` is not changed.
+
+    For ONNX Runtime on a GPU. With TF32 off it keeps all convolutions from the tensor cores if cuDNN can do without
+    them, those in fp16 too; matrix products in fp16 it does not. And TF32 has to be off: it rounds to 11 bits what the
+    fp32 convolutions take (docs/results.md).
+    """
+    made = onnx.ModelProto.FromString(model.SerializeToString())
+    weights = {t.name: t for t in made.graph.initializer if t.data_type == HALF}
+    chosen = [_is_product(node, weights) for node in made.graph.node]
+    nodes: list[onnx.NodeProto] = []
+    for node, is_product in zip(made.graph.node, chosen, strict=True):
+        if not is_product:
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            continue
+        (x, weight, bias), y = node.input, node.output[0]
+        for name in (
+            weight,
+            bias,
+        ):  # [1, outputs, inputs or 1]: with two dimensions a batch would be a list of pointers
+            values = numpy_helper.to_array(weights[name])
+            if values.ndim != 3:  # some are used in several passes
+                weights[name].CopyFrom(numpy_helper.from_array(values.reshape(1, len(values), -1), name))
+        nodes += [
+            helper.make_node("Reshape", [x, "half.flat"], [f"{y}.x"]),
+            helper.make_node("MatMul", [weight, f"{y}.x"], [f"{y}.product"]),
+            helper.make_node("Add", [f"{y}.product", bias], [f"{y}.sum"]),
+            helper.make_node("Shape", [x], [f"{y}.sides"], start=2, end=4),
+            helper.make_node("Concat", ["half.same", f"{y}.sides"], [f"{y}.shape"], axis=0),
+            helper.make_node("Reshape", [f"{y}.sum", f"{y}.shape"], [y]),
+        ]
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    for name, sizes in (("half.flat", [0, 0, -1]), ("half.same", [0, 0])):  # 0: as it is
+        made.graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
 def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -159,8 +209,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the fp16 bundle")
+    parser.add_argument(
+        "--products",
+        action="store_true",
+        help="1x1 convolutions as matrix products, for ONNX Runtime on a GPU",
+    )
     args = parser.parse_args(argv)
-    copy_bundle(args.bundle, args.output, "fp16")
+    convert = (lambda model: products(to_half(model))) if args.products else to_half
+    copy_bundle(args.bundle, args.output, "fp16", convert)
     size = sum(p.stat().st_size for p in args.output.iterdir())
     print(f"{args.output}: {size / 1e6:.1f} MB")
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from benchmarks.common import psnr
 from benchmarks.half import half_codec
-from export.to_half import copy_bundle, to_half
+from export.to_half import copy_bundle, products, to_half
 from export.verify import ExportError
 from runtime import Codec
 
@@ -58,6 +58,33 @@ def test_only_what_carries_the_picture_stays_fp32(name: str) -> None:
             known = [values[i] for i in node.input if i in values]
             assert len(known) >= 2 and onnx.TensorProto.FLOAT16 not in known
     assert onnx.TensorProto.FLOAT16 in values.values()
+
+
+def test_convolutions_of_1x1_may_be_matrix_products(tmp_path) -> None:
+    """For ONNX Runtime on a GPU: the same values, up to the order of sums."""
+    codecs = []
+    for name, convert in (("convolutions", to_half), ("products", lambda model: products(to_half(model)))):
+        copy_bundle(SHIPPED, tmp_path / name, "fp16", convert)
+        codecs.append(Codec(tmp_path / name, backend="onnxruntime"))
+        graph = onnx.load(str(tmp_path / name / "encode_full.onnx")).graph
+        sizes = {t.name: t.dims for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
+        groups = {
+            n.input[1]: [a.i for a in n.attribute if a.name == "group"]
+            for n in graph.node
+            if n.op_type == "Conv"
+        }
+        left = [
+            w for w, dims in sizes.items() if list(dims[2:]) == [1, 1] and groups.get(w, [1]) in ([], [1])
+        ]
+        assert bool(left) == (name == "convolutions")
+    picture = np.asarray(
+        Image.effect_noise((150, 100), 60).convert("RGB").filter(ImageFilter.GaussianBlur(2))
+    )
+    for quality in (0, 50, 100):
+        streams = [codec.encode(picture, quality) for codec in codecs]
+        assert abs(len(streams[0]) - len(streams[1])) <= 0.01 * len(streams[0])
+        shown = [codec.decode(streams[0]).astype(int) for codec in codecs]
+        assert np.abs(shown[0] - shown[1]).max() <= 1
 
 
 def test_a_bundle_is_never_replaced_by_its_own_copy(tmp_path) -> None:
