@@ -20,7 +20,7 @@ from conftest import SHIPPED, TINY, run_operator
 from kernel_library import CMAKE
 from test_plugins import INT8, LINEAR, ROOT, Harness, headers
 
-from export import to_engine
+from export import to_engine, to_half
 from runtime import Codec
 from runtime.backends.cuda import CudaLane, Gpu
 from runtime.device import describe
@@ -60,12 +60,21 @@ def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-@pytest.fixture(params=["onnxruntime-cuda", "tensorrt"])
+@pytest.fixture(scope="module")
+def matrix_products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped bundle in fp16, its 1x1 convolutions as matrix products."""
+    folder = tmp_path_factory.mktemp("products") / "bundle"
+    to_half.main([str(SHIPPED), "-o", str(folder), "--products"])
+    return folder
+
+
+@pytest.fixture(params=["onnxruntime-cuda", "products", "tensorrt"])
 def on_gpu(request: pytest.FixtureRequest) -> Codec:
     if request.param == "tensorrt":
         return Codec(request.getfixturevalue("engines"), backend="tensorrt")
+    bundle = request.getfixturevalue("matrix_products") if request.param == "products" else SHIPPED
     try:
-        return Codec(SHIPPED, backend="onnxruntime-cuda")
+        return Codec(bundle, backend="onnxruntime-cuda")
     except BackendError as error:
         pytest.skip(str(error))
 
