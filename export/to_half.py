@@ -138,10 +138,8 @@ def products(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
             continue
         (x, weight, bias), y = node.input, node.output[0]
-        for name in (
-            weight,
-            bias,
-        ):  # [1, outputs, inputs or 1]: with two dimensions a batch would be a list of pointers
+        # [1, outputs, inputs or 1]: of matrices of two dimensions a batch would be a list of pointers.
+        for name in (weight, bias):
             values = numpy_helper.to_array(weights[name])
             if values.ndim != 3:  # some are used in several passes
                 weights[name].CopyFrom(numpy_helper.from_array(values.reshape(1, len(values), -1), name))
