@@ -209,8 +209,7 @@ def lanes() -> list[HostLane]:
     return []
 
 
-@pytest.fixture
-def bound(lanes: list[HostLane]) -> Codec:
+def codec_on(lanes: list[HostLane], options: ort.SessionOptions) -> Codec:
     """A codec that runs through bound buffers, as on a GPU, but ONNX Runtime's CPU provider and host memory."""
     codec = Codec(TINY, backend="onnxruntime")
 
@@ -218,9 +217,14 @@ def bound(lanes: list[HostLane]) -> Codec:
         lanes.append(HostLane())
         return lanes[-1]
 
-    launcher = OnnxLauncher(codec.bundle, ort.SessionOptions(), "CPUExecutionProvider", "cpu")
+    launcher = OnnxLauncher(codec.bundle, options, "CPUExecutionProvider", "cpu")
     codec._backend = GpuBackend(BackendInfo("bound", "host", "a test"), codec.bundle, launcher, open_lane)
     return codec
+
+
+@pytest.fixture
+def bound(lanes: list[HostLane]) -> Codec:
+    return codec_on(lanes, ort.SessionOptions())
 
 
 def test_bound_buffers_give_what_plain_runs_give(tiny, bound, lanes, photos) -> None:
@@ -298,20 +302,13 @@ def test_what_cannot_be_captured_runs(tiny, bound, lanes, photo, monkeypatch, ra
     assert len(tried) == CAPTURES, "of a session, whatever its sizes"
 
 
-def test_memory_that_sessions_share_is_not_captured(tiny, photo) -> None:
-    codec, made = Codec(TINY, backend="onnxruntime"), []
+def test_memory_that_sessions_share_is_not_captured(tiny, lanes, photo) -> None:
     options = ort.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
-
-    def open_lane() -> HostLane:
-        made.append(HostLane())
-        return made[-1]
-
-    launcher = OnnxLauncher(codec.bundle, options, "CPUExecutionProvider", "cpu")
-    codec._backend = GpuBackend(BackendInfo("shared", "host", "a test"), codec.bundle, launcher, open_lane)
+    codec = codec_on(lanes, options)
     for _ in range(4):
         assert codec.encode(photo[:64, :64]) == tiny.encode(photo[:64, :64])
-    assert not made[0].captured
+    assert not lanes[0].captured
 
 
 def test_results_are_the_callers_own(bound, photos) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from runtime.bundle import Tensor
+
 __version__ = "11.4"
 driver = ctypes.CDLL("libcuda.so.1")
 WORK = ctypes.CFUNCTYPE(None)
@@ -52,20 +54,10 @@ class Engine:
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         assert profile == 0
-        (shape,) = (i.shape for i in self.session.get_inputs() if i.name == name)
-
-        def sized(n: int, side: int) -> tuple[int, ...]:
-            known = {"n": n, "rows": side, "columns": side}
-
-            def size(dimension: str | int) -> int:
-                if isinstance(dimension, int):
-                    return dimension
-                factor, _, variable = dimension.rpartition("*")
-                return int(factor or 1) * known[variable]
-
-            return tuple(map(size, shape))
-
-        return [sized(1, self.sides[0]), sized(1, self.sides[1]), sized(self.batch, self.sides[1])]
+        (given,) = (i for i in self.session.get_inputs() if i.name == name)
+        sized = Tensor(name, np.dtype(TYPES[given.type]), tuple(given.shape)).sizes
+        least, most = self.sides
+        return [sized(1, least, least), sized(1, most, most), sized(self.batch, most, most)]
 
     def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> Context:
         assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
