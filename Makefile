@@ -8,13 +8,13 @@ VENV_TEST ?= .venv-test
 VENV_GPU ?= .venv-gpu
 
 # A stamp in each environment is newer than all of these, or the package is installed again.
-PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(wildcard *.pyi) \
-	$(shell find kernels runtime -type f -not -path '*/__pycache__/*')
+PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE \
+	$(shell find kernels src -type f -not -path '*/__pycache__/*')
 
 .PHONY: demo test test-slow test-gpu lint types clean
 
 demo: $(VENV_DEMO)/.installed
-	$(VENV_DEMO)/bin/python benchmarks/demo.py -o demo_out
+	$(VENV_DEMO)/bin/python examples/demo.py -o demo_out
 
 test: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m pytest -m "not slow and not gpu"

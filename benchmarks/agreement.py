@@ -23,7 +23,7 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from benchmarks.common import load_torch_model, psnr, table
-from benchmarks.rate_cognition import extra_bits
+from benchmarks.rate_cognition import bits_at_equal_metric
 from benchmarks.tasks import Picture
 from model import RateDistortionCognition
 from model.transforms import fold, unfold
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> None:
             [(m[:, 0], -np.log(m[:, 1])) for m in (measured[0], found)],
             [(m[:, 0], m[:, 3]) for m in (measured[0], found)],
         ]
-        against.append([path, *(100 * extra_bits(*pair) for pair in curves)])
+        against.append([path, *(100 * bits_at_equal_metric(*pair) for pair in curves)])
     print(table(["model", "at equal divergence", "at equal PSNR"], against))
 
 

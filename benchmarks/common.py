@@ -72,7 +72,7 @@ def mean_curve(points: Sequence[Point], codec: str) -> tuple[np.ndarray, np.ndar
     return np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
 
 
-def extra_bits(
+def bd_rate(
     anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], low: float, high: float
 ) -> float:
     """BD-rate as a fraction (VCEG-M33, piecewise cubic): mean extra bits of `test` at equal PSNR, over that

@@ -17,8 +17,8 @@ import onnxruntime as ort
 from tqdm import tqdm
 
 from benchmarks.common import add_options, photos, table
-from benchmarks.torch_reader import TorchReader
-from runtime import Codec
+from export.reference import TorchReader
+from rdc_codec import Codec
 
 QUALITIES = (0, 25, 50, 75, 100)
 SAMPLE_LIMIT = 1e-4

@@ -20,7 +20,7 @@ from model import AuxiliaryBranch, RateDistortionCognition
 from model.config import HYPER_STRIDE, LATENT_STRIDE, NAMED
 from model.scale_network import ScaleNetwork
 from model.transforms import IMAGE_CHANNELS, PIXEL_STRIDE
-from runtime.bundle import DEFAULT
+from rdc_codec.bundle import DEFAULT
 
 
 def _kmac(counter: FlopCounterMode, size: int) -> float:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from benchmarks.common import photos, psnr, table
 from benchmarks.rate_cognition import by_pictures
 from benchmarks.tasks import TASKS, Picture
-from runtime import Codec
+from rdc_codec import Codec
 
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

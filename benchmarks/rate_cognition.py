@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.common import table
 from benchmarks.tasks import TASKS, Picture, Score, Task
-from runtime import Codec
+from rdc_codec import Codec
 
 Coder = Callable[[Picture, float], tuple[int, Picture]]  # picture, quality -> bytes, picture decoded
 
@@ -84,7 +84,7 @@ def pillow(name: str, **options: object) -> Coder:
     return code
 
 
-def extra_bits(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
+def bits_at_equal_metric(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
     """Mean extra bits of `test` at equal metric, as a fraction; NaN where the curves share no accuracy."""
     curves = []
     for bpp, metric in (anchor, test):
@@ -101,15 +101,16 @@ def extra_bits(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np
 
 
 def interval(anchor: Curve, test: Curve, samples: int) -> tuple[float, float, float]:
-    """`extra_bits`, and the 2.5 and 97.5 percentiles over resampled images (the same for both curves)."""
+    """`bits_at_equal_metric`, and the 2.5 and 97.5 percentiles over resampled images (the same for both curves)."""
     count = anchor.bpp.shape[1]
     everything = np.arange(count)
     random = np.random.default_rng(0)
     drawn = [
-        extra_bits(anchor.at(rows), test.at(rows)) for rows in random.integers(0, count, (samples, count))
+        bits_at_equal_metric(anchor.at(rows), test.at(rows))
+        for rows in random.integers(0, count, (samples, count))
     ]
     low, high = np.nanpercentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
-    return extra_bits(anchor.at(everything), test.at(everything)), float(low), float(high)
+    return bits_at_equal_metric(anchor.at(everything), test.at(everything)), float(low), float(high)
 
 
 def plot(

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from benchmarks.common import (
     Point,
     add_options,
+    bd_rate,
     dump,
-    extra_bits,
     mean_curve,
     overlap,
     photos,
@@ -24,7 +24,7 @@ from benchmarks.common import (
     psnr,
     table,
 )
-from runtime import Codec
+from rdc_codec import Codec
 
 QUALITIES = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 JPEG_QUALITIES = (5, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 85, 90, 95)
@@ -108,13 +108,13 @@ def main(argv: list[str] | None = None) -> None:
         curve = mean_curve(points, codec)
         start, end = overlap(anchor, curve, low, high)
         print(
-            f"  {codec:10s} {extra_bits(anchor, curve, low, high):+.1%}  (of it {start:.2f}-{end:.2f} compared)"
+            f"  {codec:10s} {bd_rate(anchor, curve, low, high):+.1%}  (of it {start:.2f}-{end:.2f} compared)"
         )
     if args.twin:
         single = mean_curve(points, "twin")
         low, high = single[0][0], single[0][-1]
         start, end = overlap(single, ours, low, high)
-        price = extra_bits(single, ours, low, high)
+        price = bd_rate(single, ours, low, high)
         print(f"price of scalability, rdc against twin over {start:.2f}-{end:.2f} bpp of twin: {price:+.1%}")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import add_options, photos, psnr, table
-from runtime import Codec
+from rdc_codec import Codec
 
 QUALITIES = (10, 30, 50, 70, 90)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import psnr
-from runtime import Codec
+from rdc_codec import Codec
 
 
 def spectrum(rgb: np.ndarray) -> np.ndarray:

@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 from benchmarks.common import photos, table
 from export.to_engine import parse_size
-from runtime import Codec
-from runtime.backends import NAMES
-from runtime.errors import BackendError
+from rdc_codec import Codec
+from rdc_codec.backends import NAMES
+from rdc_codec.errors import BackendError
 
 Row = list[Any]
 
@@ -98,7 +98,7 @@ def of_torch(
 
     from export.from_bundle import load_model
     from model.transforms import fold
-    from runtime import pixels
+    from rdc_codec import pixels
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(codec.bundle.path).to(device)

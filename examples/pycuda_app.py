@@ -1,7 +1,7 @@
 """Encode and decode pictures that live in GPU memory, in an application built on pycuda.
 
     pip install ".[tensorrt,pycuda]"
-    python export/to_engine.py runtime/bundle -o engines
+    python export/to_engine.py src/rdc_codec/bundle -o engines
     python examples/pycuda_app.py photo.png --model engines
 
 The application owns the CUDA context, the stream and the memory; the codec works in that context, in the order of that
@@ -18,7 +18,7 @@ import pycuda.driver as cuda
 from PIL import Image
 from pycuda import gpuarray
 
-from runtime import Codec
+from rdc_codec import Codec
 
 
 def main() -> None:

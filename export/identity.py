@@ -1,7 +1,7 @@
 """Identity of a model's pictures."""
 
 from model import RateDistortionCognition
-from runtime.bundle import identity
+from rdc_codec.bundle import identity
 
 
 def picture_identity(model: RateDistortionCognition) -> bytes:

@@ -28,14 +28,14 @@ if __package__ in (None, ""):  # run as a script from a clone
 
 from export.to_half import copy_bundle
 from export.verify import ExportError, compare_backends
-from runtime.backends.base import Wanted
-from runtime.backends.onnx import OnnxRuntimeBackend
-from runtime.backends.tensorrt import RECORD, load_plugins, open_backend
-from runtime.bundle import PIXEL_STRIDE, WEIGHTS, Bundle, Tensor
-from runtime.errors import BackendError
+from rdc_codec.backends.base import BackendOptions
+from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
+from rdc_codec.backends.tensorrt import RECORD, load_plugins, open_backend
+from rdc_codec.bundle import HYPER_STRIDE, WEIGHTS, Bundle, Tensor
+from rdc_codec.errors import BackendError
 
 LIBRARY = "plugins.so"  # in the folder of the engines that need it
-LEVELS = ("none", "ampere+", "sameComputeCapability")  # of --hardware-compatibility
+COMPATIBILITY = ("none", "ampere+", "sameComputeCapability")  # of --hardware-compatibility
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Range:
 def strides_of(picture: tuple[int, int, int]) -> tuple[int, int, int]:
     """(batch, height, width) in pixels -> batch, and the sides in strides, padding included."""
     batch, height, width = picture
-    return batch, -(-height // PIXEL_STRIDE), -(-width // PIXEL_STRIDE)
+    return batch, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE)
 
 
 def shapes_of(inputs: Sequence[Tensor], sizes: Range) -> dict[str, list[tuple[int, ...]]]:
@@ -230,7 +230,7 @@ def verify_engine(bundle: Bundle, graph: str, about: dict[str, Any], sizes: Rang
     """Run golden inputs of the smallest and the usual size. Raises ExportError where ONNX Runtime's results differ."""
     reference, engine = (
         OnnxRuntimeBackend(bundle, None, None),
-        open_backend(bundle, {graph: about}, Wanted()),
+        open_backend(bundle, {graph: about}, BackendOptions()),
     )
     for picture in (sizes.smallest, sizes.usual):
         compare_backends(reference, engine, bundle, graph, strides_of(picture), precision)
@@ -260,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
         "--plugins", help="plugin library (kernels/tensorrt); without it: the function bodies"
     )
     parser.add_argument("--version-compatible", action="store_true", help="for later TensorRT versions, too")
-    parser.add_argument("--hardware-compatibility", choices=LEVELS, default="none")
+    parser.add_argument("--hardware-compatibility", choices=COMPATIBILITY, default="none")
     parser.add_argument("--timing-cache", help="file that is read and written")
     parser.add_argument("--print-trtexec", action="store_true", help="print command lines, build nothing")
     args = parser.parse_args(argv)

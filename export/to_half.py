@@ -31,7 +31,7 @@ if __package__ in (None, ""):  # run as a script from a clone
 from export.onnx_files import WeightsFile, write_graph
 from export.to_onnx import MANIFEST, replaceable
 from export.verify import ExportError
-from runtime.bundle import WEIGHTS, Bundle
+from rdc_codec.bundle import WEIGHTS, Bundle
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 FOLLOWING = {"LeakyRelu", "DepthToSpace", "Concat"}  # fp16 where anything they take is
@@ -122,7 +122,7 @@ def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
     )
 
 
-def products(model: onnx.ModelProto) -> onnx.ModelProto:
+def conv1x1_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
     """An fp16 graph whose fp16 convolutions of 1x1 are matrix products, of the same values. `model` is not changed.
 
     For ONNX Runtime on a GPU. With TF32 off it keeps all convolutions from the tensor cores if cuDNN can do without
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         help="1x1 convolutions as matrix products, for ONNX Runtime on a GPU",
     )
     args = parser.parse_args(argv)
-    convert = (lambda model: products(to_half(model))) if args.products else to_half
+    convert = (lambda model: conv1x1_as_matmul(to_half(model))) if args.products else to_half
     copy_bundle(args.bundle, args.output, "fp16", convert)
     size = sum(p.stat().st_size for p in args.output.iterdir())
     print(f"{args.output}: {size / 1e6:.1f} MB")

@@ -30,11 +30,11 @@ from export.graphs import GRAPHS
 from export.identity import picture_identity
 from export.onnx_files import WeightsFile, export_graph, write_graph
 from export.operators import OPSET
-from export.tables import parsing_config, tables_of
 from export.verify import ExportError, verify
 from model import RateDistortionCognition, checkpoint
 from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
-from runtime.bundle import FORMAT, Bundle, identity
+from model.tables import parsing_config, tables_of
+from rdc_codec.bundle import FORMAT, Bundle, identity
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
 DEFAULT_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
@@ -130,7 +130,7 @@ def export_bundle(
     model = copy.deepcopy(model).eval().cpu()
     for branch in (model.primary, model.auxiliary):
         if branch is not None:
-            branch.scale_network.settle()  # the tables hold it completely then
+            branch.scale_network.snap_to_integers()  # the tables hold it completely then
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         made = Path(temporary) / "bundle"

@@ -10,8 +10,8 @@ import torch
 
 from model import BranchOutput, RateDistortionCognition
 from model.transforms import fold, unfold
-from runtime.backends import Backend
-from runtime.bundle import Bundle
+from rdc_codec.backends import Backend
+from rdc_codec.bundle import Bundle
 
 # Symbols may differ where a latent falls on a rounding boundary; pictures then differ smoothly.
 SYMBOL_TOLERANCE = 1e-3  # share of encoder symbols that may differ
@@ -23,7 +23,7 @@ class ExportError(RuntimeError):
     """An exported graph does not compute what the PyTorch model computes."""
 
 
-def test_image(height: int, width: int, seed: int) -> np.ndarray:
+def synthetic_picture(height: int, width: int, seed: int) -> np.ndarray:
     """uint8 [H, W, 3]: smooth gradients, edges and noise, so that latents of every size occur."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / 32.0
@@ -72,7 +72,7 @@ def compare_pictures(name: str, ours: np.ndarray, expected: np.ndarray) -> None:
 
 # Between two runtimes of one graph. fp16 rounds at other places and sums in another order: some symbols fall on the
 # other side of a boundary, and samples on the other side of a grey level. For the shipped model rounding alone, as
-# benchmarks/half.py does it, against ONNX Runtime's CPU provider, which leaves most of it out: 0.0006, 0.015 and 1.
+# benchmarks/fp16.py does it, against ONNX Runtime's CPU provider, which leaves most of it out: 0.0006, 0.015 and 1.
 LIMITS = {  # share of symbols that may differ; share of samples; grey levels
     "fp32": (SYMBOL_TOLERANCE, 1e-3, 1),
     "fp16": (0.01, 0.05, 3),
@@ -105,7 +105,7 @@ def golden_inputs(
     """Test pictures in the middle of the dials; for a decoder, the symbols that the encoder makes of them."""
     n, rows, columns = size
     middle = [b.level(50) for b in (bundle.primary, bundle.auxiliary) if b is not None]
-    pictures = np.stack([test_image(64 * rows, 64 * columns, seed) for seed in range(n)])
+    pictures = np.stack([synthetic_picture(64 * rows, 64 * columns, seed) for seed in range(n)])
     known: dict[str, np.ndarray] = {
         "pixels": (pictures ^ np.uint8(0x80)).view(np.int8),
         "base_level": np.full(n, middle[0], np.float32),
@@ -137,7 +137,7 @@ def verify(model: RateDistortionCognition, bundle: Path) -> None:
         (128, 128, top, top, 0.5, most),
     ]
     for seed, (height, width, base_level, aux_level, beta, slices) in enumerate(cases):
-        rgb = test_image(height, width, seed)
+        rgb = synthetic_picture(height, width, seed)
         base, extra, picture = torch_pictures(model, rgb, base_level, aux_level, beta, slices)
         inputs = {
             "pixels": (rgb ^ np.uint8(0x80)).view(np.int8)[None],

@@ -1,6 +1,6 @@
 """PyTorch networks of the codec: transforms, gain units, entropy models, the two branches."""
 
-from model.codec import AuxiliaryBranch, BranchOutput, Decoded, PrimaryBranch, RateDistortionCognition
+from model.branches import AuxiliaryBranch, BranchOutput, Decoded, PrimaryBranch, RateDistortionCognition
 from model.config import BranchConfig, ModelConfig
 
 __all__ = [

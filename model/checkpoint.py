@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from model.codec import RateDistortionCognition
+from model.branches import RateDistortionCognition
 from model.config import ModelConfig
 
 

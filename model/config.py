@@ -93,7 +93,7 @@ class ModelConfig:
 NAMED = {
     "light": ModelConfig(),  # the shipped one
     # For machines with a GPU: about four times the arithmetic. Not wider: a folded picture has 192 channels, and all
-    # of them start as principal components (model/start.py).
+    # of them start as principal components (model/init_klt.py).
     "large": ModelConfig(
         primary=BranchConfig(channels=192, latent=256, blocks=7, deep_blocks=2),
         auxiliary=BranchConfig(channels=192, latent=256, blocks=7, deep_blocks=2, slices=QUADTREE_PASSES),

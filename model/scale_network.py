@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from model.config import HYPER_LIMIT, QUADTREE_PASSES, SCALE_TABLES, SYMBOL_LIMIT
 from model.context import pass_of
-from model.rounding import clamp_returning, floor_ste, round_ste
+from model.quantization import clamp_ste, floor_ste, round_ste
 
 ACTIVATION_MAX = 127
 BIAS_LIMIT = 1 << 22
@@ -54,8 +54,8 @@ class IntegerConv(nn.Module):
     def integers(self) -> tuple[Tensor, Tensor]:
         """Integer-valued float weight in [-127, 127] and bias in [-2^22, 2^22], with gradients."""
         one = float(1 << self.shift)
-        weight = round_ste(clamp_returning(self.weight * (self.unit * one), -127, 127))
-        bias = round_ste(clamp_returning(self.bias * (self.bias_unit * one), -BIAS_LIMIT, BIAS_LIMIT))
+        weight = round_ste(clamp_ste(self.weight * (self.unit * one), -127, 127))
+        bias = round_ste(clamp_ste(self.bias * (self.bias_unit * one), -BIAS_LIMIT, BIAS_LIMIT))
         return weight, bias
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class IntegerConv(nn.Module):
         # Exact in any summation order; the rounding only guards against Winograd-style algorithms.
         acc = round_ste(F.conv2d(x, weight, bias, padding=self.kernel // 2))
         value = floor_ste(acc * 2.0**-self.shift + 0.5)
-        return clamp_returning(value, 0, self.clip)
+        return clamp_ste(value, 0, self.clip)
 
     def export(self) -> IntegerLayer:
         weight, bias = self.integers()
@@ -150,20 +150,20 @@ class ScaleNetwork(nn.Module):
         one = float(1 << self.neighbours.shift)
         acc = round_ste(F.conv2d(known, weight, padding=1)).reshape(n, QUADTREE_PASSES, -1, h, w)
         acc = acc + features[:, None] * one + bias[None, :, :, None, None]
-        hidden = clamp_returning(floor_ste(acc / one + 0.5), 0, self.neighbours.clip)
+        hidden = clamp_ste(floor_ste(acc / one + 0.5), 0, self.neighbours.clip)
         weight, bias = self.heads.integers()
         acc = torch.einsum("nqkhw,qck->nqchw", hidden, weight.reshape(QUADTREE_PASSES, c, -1))
         acc = round_ste(acc) + bias.reshape(1, QUADTREE_PASSES, c, 1, 1)
         change = floor_ste(acc * 2.0**-self.heads.shift + 0.5)
         now = torch.stack([passes == q for q in range(QUADTREE_PASSES)], 1)
-        return clamp_returning(guess + (change * now).sum(1), 0, self.heads.clip)
+        return clamp_ste(guess + (change * now).sum(1), 0, self.heads.clip)
 
     def parts(self) -> dict[str, IntegerConv]:
         """All layers by the name that the tables of a bundle have for them."""
         first = {f"scale{k}": layer for k, layer in enumerate(self.layers)}
         return first | {"neighbours": self.neighbours, "heads": self.heads}  # type: ignore[return-value]
 
-    def settle(self) -> None:
+    def snap_to_integers(self) -> None:
         """Make every parameter exactly what its integer stands for; the network computes the same."""
         for layer in self.parts().values():
             layer.set_integers(*layer.integers())

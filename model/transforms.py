@@ -33,7 +33,7 @@ class Analysis(nn.Module):
     """Folded image(s) -> latent y, float32 [N, latent, H/16, W/16].
 
     No path leads round the blocks: with a linear transform beside them, training never left that (docs/training.md).
-    `model.start` makes the convolutions the principal components of photos instead.
+    `model.init_klt` makes the convolutions the principal components of photos instead.
     """
 
     def __init__(self, config: BranchConfig, inputs: int = IMAGE_CHANNELS) -> None:

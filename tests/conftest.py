@@ -14,10 +14,9 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from skimage import data
 
-import rdc_native
 from export.operators import DOMAIN, FUNCTIONS, OPSET
-from runtime import Codec
-from runtime.bundle import DEFAULT
+from rdc_codec import Codec, native
+from rdc_codec.bundle import DEFAULT
 
 settings.register_profile("patient", deadline=None)  # machines under load, timings are not what is tested
 settings.load_profile("patient")
@@ -33,12 +32,12 @@ def on_every_path(compute: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
     try:
         for path in ("scalar", "avx2", "avx512"):
             try:
-                rdc_native.set_simd(path)  # type: ignore[arg-type]
+                native.set_simd(path)  # type: ignore[arg-type]
             except ValueError:
                 continue
             yield compute()
     finally:
-        rdc_native.set_simd("auto")
+        native.set_simd("auto")
 
 
 def classifier(path: Path) -> None:

@@ -16,7 +16,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from export.to_onnx import export_bundle
 from model import checkpoint
-from runtime import Codec
+from rdc_codec import Codec
 
 DATA = Path(__file__).parent / "data"
 CASES = {  # name: (rows, columns, quality, layers)

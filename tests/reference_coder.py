@@ -32,7 +32,7 @@ class Table:
 
 
 def split_tables(cdf, sizes, minimum) -> list[Table]:
-    """The tables, from the concatenated form that rdc_native.Tables takes."""
+    """The tables, from the concatenated form that native.Tables takes."""
     tables, offset = [], 0
     for size, first in zip(sizes, minimum, strict=True):
         tables.append(Table(int(first), [int(c) for c in cdf[offset : offset + size + 2]]))
@@ -211,7 +211,7 @@ def pass_of(shape, order) -> np.ndarray:
 def context_indexes(start, symbols, neighbours, heads, order, other=None):
     """Table of every latent, from the first half of the scale network and all symbols, in int64.
 
-    start [C + K, h, w]; symbols [C, h, w]; other [O, h, w]; neighbours, heads: as rdc_native.ScaleContext takes them.
+    start [C + K, h, w]; symbols [C, h, w]; other [O, h, w]; neighbours, heads: as native.ScaleContext takes them.
     """
     start, symbols = np.asarray(start).astype(np.int64), np.asarray(symbols)
     latent, height, width = symbols.shape

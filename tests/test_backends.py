@@ -18,15 +18,15 @@ import onnxruntime as ort
 import pytest
 from conftest import TINY
 
-from runtime import Codec
-from runtime.backends import NAMES, BackendInfo, gpu
-from runtime.backends.cuda import SOURCE
-from runtime.backends.gpu import MAX_SLOTS, GpuBackend, Pool, Worker
-from runtime.backends.onnx_cuda import CAPTURES, OnnxLauncher
-from runtime.backends.tensorrt import read_record
-from runtime.bundle import Bundle
-from runtime.device import DeviceImage, describe, is_on_device, stream_handle
-from runtime.errors import BackendError, CorruptError, InputError, LimitError
+from rdc_codec import Codec
+from rdc_codec.backends import NAMES, BackendInfo, gpu_pool
+from rdc_codec.backends.cuda import SOURCE
+from rdc_codec.backends.gpu_pool import MAX_SLOTS, GpuBackend, Pool, Worker
+from rdc_codec.backends.ort_cuda import CAPTURES, OnnxLauncher
+from rdc_codec.backends.tensorrt import read_record
+from rdc_codec.bundle import Bundle
+from rdc_codec.errors import BackendError, CorruptError, InputError, LimitError
+from rdc_codec.interop import DeviceImage, describe, is_on_device, stream_handle
 
 # --- which one ----------------------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Replay:
 
 
 class HostLane:
-    """A lane (runtime.backends.gpu.Lane) on the host: what is queued is done at once."""
+    """A lane (rdc_codec.backends.gpu_pool.Lane) on the host: what is queued is done at once."""
 
     def __init__(self) -> None:
         self.handle, self.waited, self.made = 7, [], 0
@@ -442,7 +442,7 @@ def test_many_threads_share_a_few_lanes(tiny, bound, lanes, photos) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(48)))
-    assert len(lanes) <= gpu.MAX_WORKERS
+    assert len(lanes) <= gpu_pool.MAX_WORKERS
     batch = list(bound.decode_batch(expected * 4, workers=4))
     for k, picture in enumerate(batch):
         np.testing.assert_array_equal(picture, tiny.decode(expected[k % 3]))
@@ -536,7 +536,7 @@ def test_streams_of_all_libraries_have_a_handle() -> None:
 
 @pytest.fixture(scope="module")
 def pixel_kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """runtime/backends/pixels.cu for the CPU (tests/emulated_cuda)."""
+    """src/rdc_codec/backends/pixels.cu for the CPU (tests/emulated_cuda)."""
     folder = tmp_path_factory.mktemp("pixels")
     wrapper = folder / "wrapper.cpp"
     wrapper.write_text(f"""

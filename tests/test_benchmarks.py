@@ -12,10 +12,10 @@ import torch
 from conftest import SHIPPED, TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 
-from benchmarks import agreement, cost, half, kernels, outside, scalability, spectra, throughput
+from benchmarks import agreement, cost, fp16, kernels, out_of_range, scalability, spectra, throughput
 from benchmarks.common import load_torch_model, psnr
 from model import BranchConfig, ModelConfig, RateDistortionCognition
-from runtime import Codec
+from rdc_codec import Codec
 
 TWIN = Path(throughput.__file__).parent / "twin"
 
@@ -71,8 +71,10 @@ def test_distances_outside_the_range(folder) -> None:
     with torch.no_grad():
         model.primary.synthesis.head.bias += 10.0  # everything is far too bright
     photo = np.asarray(Image.open(folder / "0.png"))
-    assert (outside.distances(model, [photo]) > 255).mean() > 0.9
-    outside.main([str(TINY), str(TINY_CHECKPOINT), "--data", str(folder), "--plot", str(folder / "plot.png")])
+    assert (out_of_range.distances(model, [photo]) > 255).mean() > 0.9
+    out_of_range.main(
+        [str(TINY), str(TINY_CHECKPOINT), "--data", str(folder), "--plot", str(folder / "plot.png")]
+    )
 
 
 def test_spectra_of_a_wave_are_two_points(folder) -> None:
@@ -122,9 +124,9 @@ def test_fused_kernels_move_fewer_bytes(capsys) -> None:
 
 @pytest.mark.parametrize("chosen", ["--largest", "--flattest"])
 def test_half_precision_is_measured_on_the_hardest_photos(folder, capsys, chosen) -> None:
-    half.main(["--data", str(folder), "--model", str(TINY), chosen, "1", "--json"])
+    fp16.main(["--data", str(folder), "--model", str(TINY), chosen, "1", "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert found["photos"] == 1 and [row["quality"] for row in found["rows"]] == list(half.QUALITIES)
+    assert found["photos"] == 1 and [row["quality"] for row in found["rows"]] == list(fp16.QUALITIES)
     for row in found["rows"]:
         assert row["streams with other symbols"] == 0
         assert all(abs(change) < 0.05 for name, change in row.items() if name.endswith("dB"))

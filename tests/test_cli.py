@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from skimage.data import chelsea
 
-from runtime import Codec, container
-from runtime.cli import main
-from runtime.errors import DamagedAuxiliaryWarning
+from rdc_codec import Codec, container
+from rdc_codec.cli import main
+from rdc_codec.errors import DamagedAuxiliaryWarning
 
 WIDTH, HEIGHT = 97, 61
 
@@ -88,7 +88,7 @@ def test_encode_and_decode_one_file(photo, tmp_path):
 
 
 def test_as_a_process_of_its_own(photo, tmp_path):
-    command = [sys.executable, "-c", "from runtime.cli import main; main()"]
+    command = [sys.executable, "-c", "from rdc_codec.cli import main; main()"]
     out = tmp_path / "out.rdc"
     subprocess.run([*command, "encode", photo, "-o", out], check=True)
     done = subprocess.run([*command, "info", out, "--json"], check=True, capture_output=True, text=True)
@@ -351,6 +351,6 @@ def test_example_of_the_readme(tmp_path, monkeypatch, capsys):
 
 
 def test_help_does_not_load_the_codec():
-    code = "import sys, runtime.cli; print({'onnxruntime', 'PIL', 'torch', 'onnx'} & set(sys.modules))"
+    code = "import sys, rdc_codec.cli; print({'onnxruntime', 'PIL', 'torch', 'onnx'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"

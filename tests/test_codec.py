@@ -1,4 +1,4 @@
-"""`runtime.Codec`: what an application may rely on."""
+"""`rdc_codec.Codec`: what an application may rely on."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from runtime import Codec
-from runtime.bundle import identity
-from runtime.errors import (
+from rdc_codec import Codec
+from rdc_codec.bundle import identity
+from rdc_codec.errors import (
     BackendError,
     CorruptError,
     DamagedAuxiliaryWarning,
@@ -271,7 +271,7 @@ def test_more_slices_than_the_model_has_cannot_be_sent_but_may_be_allowed(
 def test_what_is_not_a_stream_is_refused(tiny: Codec, data: object) -> None:
     with pytest.raises(Exception) as caught:
         tiny.decode(data)  # type: ignore[arg-type]
-    assert type(caught.value).__module__ == "runtime.errors"
+    assert type(caught.value).__module__ == "rdc_codec.errors"
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
@@ -410,7 +410,7 @@ def test_beta_one_does_not_look_at_auxiliary_data(tiny: Codec, photo: np.ndarray
 
 def test_import_is_quick_and_brings_no_training_framework() -> None:
     script = (
-        "import sys, time; t = time.perf_counter(); import runtime; t = time.perf_counter() - t;"
+        "import sys, time; t = time.perf_counter(); import rdc_codec; t = time.perf_counter() - t;"
         "print(t, [m for m in ('torch', 'onnx', 'compressai', 'onnxscript') if m in sys.modules])"
     )
     runs = [

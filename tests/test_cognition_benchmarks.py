@@ -8,9 +8,9 @@ from conftest import TINY
 from PIL import Image
 
 from benchmarks import dial
-from benchmarks.rate_cognition import Curve, by_pictures, extra_bits, interval, measure, pillow, rdc
+from benchmarks.rate_cognition import Curve, bits_at_equal_metric, by_pictures, interval, measure, pillow, rdc
 from benchmarks.tasks import Task
-from runtime import Codec
+from rdc_codec import Codec
 
 
 def brightness(name: str, photos: list[np.ndarray], threshold: float) -> Task:
@@ -43,12 +43,12 @@ def test_tasks_with_the_same_pictures_share_the_coding(photos) -> None:
 def test_half_the_bits_at_equal_accuracy() -> None:
     accuracy = np.array([0.3, 0.5, 0.6, 0.7])
     bpp = np.array([0.1, 0.2, 0.4, 0.8])
-    assert extra_bits((bpp, accuracy), (bpp / 2, accuracy)) == pytest.approx(-0.5)
+    assert bits_at_equal_metric((bpp, accuracy), (bpp / 2, accuracy)) == pytest.approx(-0.5)
     worse = np.array([0.3, 0.2, 0.6, 0.7])  # a point that a cheaper one beats counts nothing
-    assert extra_bits((bpp, accuracy), (2 * bpp, worse)) == pytest.approx(
-        extra_bits((bpp, accuracy), (2 * bpp[[0, 2, 3]], worse[[0, 2, 3]]))
+    assert bits_at_equal_metric((bpp, accuracy), (2 * bpp, worse)) == pytest.approx(
+        bits_at_equal_metric((bpp, accuracy), (2 * bpp[[0, 2, 3]], worse[[0, 2, 3]]))
     )
-    assert np.isnan(extra_bits((bpp, accuracy), (bpp, accuracy + 1)))
+    assert np.isnan(bits_at_equal_metric((bpp, accuracy), (bpp, accuracy + 1)))
 
 
 def test_the_interval_is_of_pairs() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from conftest import SHIPPED
 
 from benchmarks.conformance import compare, odd_crop
-from runtime import Codec
+from rdc_codec import Codec
 
 
 def test_readers_agree_on_symbols_exactly_and_on_pictures_almost_everywhere(

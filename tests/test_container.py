@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdc_native import crc32c
-from runtime import container
-from runtime.container import Chunk, ChunkState, ChunkType, Header, Stream
-from runtime.errors import (
+from rdc_codec import container
+from rdc_codec.container import Chunk, ChunkState, ChunkType, Header, Stream
+from rdc_codec.errors import (
     CodecError,
     CorruptError,
     InputError,
@@ -21,6 +20,7 @@ from runtime.errors import (
     UnsupportedError,
     WrongModelError,
 )
+from rdc_codec.native import crc32c
 
 SPECIFICATION = Path(__file__).parents[1] / "docs" / "bitstream.md"
 MANY = 1 << 48

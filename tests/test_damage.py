@@ -13,9 +13,8 @@ import pytest
 from conftest import TINY
 from skimage import data
 
-import rdc_native
-from runtime import Codec
-from runtime.errors import CodecError, CorruptError, DamagedAuxiliaryWarning, TruncatedError
+from rdc_codec import Codec, native
+from rdc_codec.errors import CodecError, CorruptError, DamagedAuxiliaryWarning, TruncatedError
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +76,8 @@ def test_a_flipped_bit_anywhere_is_noticed(tiny: Codec, stream: bytes) -> None:
 
 HOSTILE = """
 import resource, sys, time
-from runtime import Codec, container
-from runtime.errors import CodecError
+from rdc_codec import Codec, container
+from rdc_codec.errors import CodecError
 
 codec = Codec(sys.argv[1], threads=1)
 good = container.read(open(sys.argv[2], "rb").read(), max_pixels=1 << 30)
@@ -110,7 +109,7 @@ def test_sizes_in_a_valid_header_are_not_believed_beyond_the_limit(stream: bytes
 
 
 def test_a_size_within_the_limit_that_the_data_does_not_fill_is_corrupt(tiny: Codec, stream: bytes) -> None:
-    from runtime import container
+    from rdc_codec import container
 
     parsed = container.read(stream, max_pixels=1 << 30)
     for width, height in ((1, 1), (64, 64), (1024, 1024)):
@@ -121,7 +120,7 @@ def test_a_size_within_the_limit_that_the_data_does_not_fill_is_corrupt(tiny: Co
 
 
 def test_more_slices_than_the_model_has_are_not_an_error(tiny: Codec, stream: bytes) -> None:
-    from runtime import container
+    from rdc_codec import container
 
     parsed = container.read(stream, max_pixels=1 << 30)
     chunks = [(c.type, c.payload) for c in parsed.chunks]
@@ -134,7 +133,7 @@ def test_every_damaged_stream_is_reported_not_only_the_first(stream: bytes, tmp_
     """In a process of its own, because pytest sets warning filters."""
     (tmp_path / "cut.rdc").write_bytes(stream[:-1])
     script = (
-        "import sys; from runtime import Codec; codec = Codec(sys.argv[1]); data = open(sys.argv[2], 'rb').read()\n"
+        "import sys; from rdc_codec import Codec; codec = Codec(sys.argv[1]); data = open(sys.argv[2], 'rb').read()\n"
         "for _ in range(3): codec.decode(data)"
     )
     command = [sys.executable, "-c", script, str(TINY), str(tmp_path / "cut.rdc")]
@@ -155,7 +154,7 @@ def test_a_segment_that_is_wrong_within_a_right_chunk_is_noticed(
     tiny: Codec, stream: bytes, photos: list[np.ndarray], number: int
 ) -> None:
     """Every CRC of bytes fits, so that only the segment can tell, and nothing of it reaches picture or symbols."""
-    from runtime import container
+    from rdc_codec import container
 
     parsed = container.read(stream, max_pixels=1 << 30)
     for payload in altered(bytes(parsed.chunks[number].payload)):  # type: ignore[arg-type]
@@ -185,16 +184,16 @@ def test_damage_costs_its_slice_and_those_after_it(tiny: Codec, stream: bytes) -
         np.testing.assert_array_equal(picture, tiny.decode(stream, layers=n))
 
 
-def shifted(name: str) -> rdc_native.Tables:
+def shifted(name: str) -> native.Tables:
     """The same probabilities for other symbols: a decoder with these passes every state of the encoder."""
     with np.load(TINY / "tables.npz") as arrays:
         cdf, sizes, minimum, precision = (
             arrays[f"{name}_{k}"] for k in ("cdf", "sizes", "minimum", "precision")
         )
-    return rdc_native.Tables(cdf, sizes, minimum + 1, int(precision))
+    return native.Tables(cdf, sizes, minimum + 1, int(precision))
 
 
-def without_context(branch: str) -> rdc_native.ScaleContext:
+def without_context(branch: str) -> native.ScaleContext:
     """The context of the tiny bundle, blind to symbols."""
     arrays = np.load(TINY / "tables.npz")
 
@@ -203,7 +202,7 @@ def without_context(branch: str) -> rdc_native.ScaleContext:
         return weight * np.int8(share), *rest, int(arrays[f"{branch}_{name}_clip"])
 
     order = Codec(TINY).bundle.manifest["parsing"][branch]["pass_order"]
-    return rdc_native.ScaleContext(layer("neighbours", 0), layer("heads", 1), np.array(order, np.uint8))
+    return native.ScaleContext(layer("neighbours", 0), layer("heads", 1), np.array(order, np.uint8))
 
 
 def test_intact_bytes_read_with_wrong_tables_are_noticed(stream: bytes) -> None:

@@ -18,9 +18,9 @@ from export import to_engine
 from export.to_engine import Options, Range, engine_key, shapes_of, strides_of, trtexec
 from export.to_half import copy_bundle
 from export.verify import ExportError, compare_backends
-from runtime.backends.onnx import OnnxRuntimeBackend
-from runtime.bundle import Bundle
-from runtime.errors import BackendError
+from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
+from rdc_codec.bundle import Bundle
+from rdc_codec.errors import BackendError
 
 # Of TensorRT 11.1's trtexec (samples/common/sampleOptions.cpp), those that command lines here may have.
 FLAGS = {

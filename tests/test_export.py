@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, inliner
 
 from export.from_bundle import load_model
 from export.operators import DOMAIN, FUNCTIONS
-from export.to_half import products, to_half
+from export.to_half import conv1x1_as_matmul, to_half
 from export.to_onnx import DEFAULT_MAP, export_bundle
 from export.to_onnx import main as to_onnx
 from export.verify import ExportError, compare_pictures, verify
@@ -22,7 +22,7 @@ from model import checkpoint
 from model.context import pass_of
 from model.gain import interpolate
 from model.transforms import fold, unfold
-from runtime.errors import CodecError
+from rdc_codec.errors import CodecError
 
 FLOAT, INT8, INT32 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32
 
@@ -145,7 +145,9 @@ WAITING = {"GatherND", "NonZero", "Range", "If", "Loop", "Scan", "Compress", "Un
 
 
 @pytest.mark.parametrize(
-    "convert", [lambda m: m, to_half, lambda m: products(to_half(m))], ids=["fp32", "fp16", "products"]
+    "convert",
+    [lambda m: m, to_half, lambda m: conv1x1_as_matmul(to_half(m))],
+    ids=["fp32", "fp16", "products"],
 )
 @pytest.mark.parametrize("bundle", [TINY, SHIPPED], ids=["tiny", "shipped"])
 def test_no_value_is_made_of_a_shape(bundle, convert: Callable[[onnx.ModelProto], onnx.ModelProto]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from conftest import DATA
 from PIL import Image
 
-from runtime import Codec, container, symbols
-from runtime.container import ChunkType
-from runtime.symbols import Symbols
+from rdc_codec import Codec, container, entropy_coding
+from rdc_codec.container import ChunkType
+from rdc_codec.entropy_coding import Symbols
 
 CASES = sorted(p.stem for p in (DATA / "golden").glob("*.rdc"))
 
@@ -43,7 +43,7 @@ def test_pinned_symbols_are_written_to_the_same_bytes(tiny: Codec, name: str) ->
     if "auxiliary_latents" in pinned:
         coded.z2, coded.y2 = pinned["auxiliary_hyper"], pinned["auxiliary_latents"]
         coded.slices = sum(c.type == ChunkType.AUX_SLICE for c in parsed.chunks)
-    assert container.write(parsed.header, symbols.write(coded, tiny.bundle)) == stream
+    assert container.write(parsed.header, entropy_coding.write(coded, tiny.bundle)) == stream
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -21,10 +21,10 @@ from kernel_library import CMAKE
 from test_plugins import INT8, LINEAR, ROOT, Harness, headers
 
 from export import to_engine, to_half
-from runtime import Codec
-from runtime.backends.cuda import CudaLane, Gpu
-from runtime.device import describe
-from runtime.errors import BackendError
+from rdc_codec import Codec
+from rdc_codec.backends.cuda import CudaLane, Gpu
+from rdc_codec.errors import BackendError
+from rdc_codec.interop import describe
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]  # engines take minutes
 

@@ -11,10 +11,10 @@ from conftest import SHIPPED, TINY
 from PIL import Image, ImageFilter
 
 from benchmarks.common import psnr
-from benchmarks.half import half_codec
-from export.to_half import copy_bundle, products, to_half
+from benchmarks.fp16 import half_codec
+from export.to_half import conv1x1_as_matmul, copy_bundle, to_half
 from export.verify import ExportError
-from runtime import Codec
+from rdc_codec import Codec
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,10 @@ def test_only_what_carries_the_picture_stays_fp32(name: str) -> None:
 def test_convolutions_of_1x1_may_be_matrix_products(tmp_path) -> None:
     """For ONNX Runtime on a GPU: the same values, up to the order of sums."""
     codecs = []
-    for name, convert in (("convolutions", to_half), ("products", lambda model: products(to_half(model)))):
+    for name, convert in (
+        ("convolutions", to_half),
+        ("products", lambda model: conv1x1_as_matmul(to_half(model))),
+    ):
         copy_bundle(SHIPPED, tmp_path / name, "fp16", convert)
         codecs.append(Codec(tmp_path / name, backend="onnxruntime"))
         graph = onnx.load(str(tmp_path / name / "encode_full.onnx")).graph

@@ -9,15 +9,15 @@ from conftest import TINY_CHECKPOINT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import rdc_native
 from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
-from model.codec import level_lambdas
+from model.branches import level_lambdas
 from model.context import PASS_ORDER, pass_of
 from model.gain import GainUnit, interpolate
 from model.likelihood import HyperRate, LatentRate, sigma_of
-from model.rounding import clamp_returning, floor_ste, round_ste
+from model.quantization import clamp_ste, floor_ste, round_ste
 from model.scale_network import ScaleNetwork
 from model.transforms import fold, unfold
+from rdc_codec import native
 from tests import reference_coder
 
 SMALL = {
@@ -78,9 +78,9 @@ def test_straight_through_estimators() -> None:
     for ste, expected in ((round_ste, [-2.0, 0.0, 0.0, 3.0]), (floor_ste, [-2.0, -1.0, 0.0, 2.0])):
         (gradient,) = torch.autograd.grad(ste(x).sum(), x)
         assert ste(x).tolist() == expected and gradient.tolist() == [1, 1, 1, 1]
-    (gradient,) = torch.autograd.grad(clamp_returning(x, -1, 1).sum(), x)
+    (gradient,) = torch.autograd.grad(clamp_ste(x, -1, 1).sum(), x)
     assert gradient.tolist() == [0, 1, 1, 1]  # a step down brings 2.6 back, -1.5 further out
-    (gradient,) = torch.autograd.grad(-clamp_returning(x, -1, 1).sum(), x)
+    (gradient,) = torch.autograd.grad(-clamp_ste(x, -1, 1).sum(), x)
     assert gradient.tolist() == [-1, -1, -1, 0]
 
 
@@ -103,8 +103,8 @@ def test_scale_network_of_trainer_and_native_code_and_plain_integers_agree(seed:
     neighbours, heads = ((x.weight, x.bias, x.shift, x.clip) for x in net.export_context())
     start, others = reference_coder.scale_indexes(z, layers, 4), more if other else None
     expected = reference_coder.context_indexes(start, symbols, neighbours, heads, PASS_ORDER, others)
-    native = rdc_native.ScaleContext(neighbours, heads, np.array(PASS_ORDER, np.uint8))
-    state = rdc_native.ScaleState(native, rdc_native.ScaleNetwork(layers, 4)(z), others)
+    context = native.ScaleContext(neighbours, heads, np.array(PASS_ORDER, np.uint8))
+    state = native.ScaleState(context, native.ScaleNetwork(layers, 4)(z), others)
     passes = reference_coder.pass_of(symbols.shape, PASS_ORDER)
     for index in range(4):
         np.testing.assert_array_equal(state.indexes(), expected[passes == index])
@@ -121,10 +121,10 @@ def test_a_settled_scale_network_is_the_same_network() -> None:
     torch.nn.init.normal_(net.heads.weight)
     z, symbols = torch.randint(-9, 9, (2, 4, 3, 3)), torch.randint(-3, 4, (2, 4, 12, 12))
     before, loose = net(z, symbols), net.heads.weight.clone()
-    net.settle()
+    net.snap_to_integers()
     settled = {name: value.clone() for name, value in net.state_dict().items()}
     assert torch.equal(net(z, symbols), before) and not torch.equal(net.heads.weight, loose)
-    net.settle()
+    net.snap_to_integers()
     assert all(torch.equal(value, settled[name]) for name, value in net.state_dict().items())
 
 

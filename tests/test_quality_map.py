@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.quality_map import Surface, choose, refine
+from export.quality_map import Surface, choose, refine
 
 
 def surface(splitting_costs: float) -> tuple[np.ndarray, Surface]:

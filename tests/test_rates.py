@@ -9,7 +9,7 @@ from conftest import SHIPPED
 
 from export.from_bundle import load_model
 from model.transforms import fold
-from runtime import Codec
+from rdc_codec import Codec
 
 PHOTOS = ["chelsea", "astronaut", "coffee"]  # in the order of the fixture
 

@@ -8,7 +8,7 @@ from conftest import on_every_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdc_native import ScaleContext, ScaleState
+from rdc_codec.native import ScaleContext, ScaleState
 from tests.reference_coder import context_indexes, pass_of
 
 ORDER = np.array([[0, 2], [3, 1]], np.uint8)

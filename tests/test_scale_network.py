@@ -10,7 +10,7 @@ from conftest import on_every_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdc_native import ScaleNetwork
+from rdc_codec.native import ScaleNetwork
 from tests.reference_coder import scale_indexes
 
 

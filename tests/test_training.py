@@ -11,7 +11,7 @@ from torchvision.models import resnet50
 
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.config import NAMED
-from model.start import start_transforms
+from model.init_klt import klt_init
 from training import stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
 from training.cognition import CognitionLoss
@@ -61,7 +61,7 @@ def options(folder, out, cache) -> list[str]:
 
 def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
     from export.to_onnx import export_bundle
-    from runtime import Codec
+    from rdc_codec import Codec
 
     cache = tmp_path / "cache"
     one, two = tmp_path / "one", tmp_path / "two"
@@ -101,7 +101,7 @@ def test_the_large_configuration_trains() -> None:
     model = RateDistortionCognition(NAMED["large"])
     assert model.auxiliary is not None
     folded = torch.rand(40, 192, 8, 8)
-    start_transforms(model.primary, folded)
+    klt_init(model.primary, folded)
     model.auxiliary.start_from(model.primary)
     base = model.primary(folded[:2], torch.tensor([2.0, 5.0]))
     extra = model.auxiliary(folded[:2], torch.tensor([2.0, 5.0]), base)

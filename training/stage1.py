@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model import RateDistortionCognition, checkpoint
 from model.config import NAMED
-from model.start import start_transforms
+from model.init_klt import klt_init
 from model.transforms import unfold
 from training.backbone import load_backbone
 from training.cognition import CognitionLoss
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     trainer = Trainer(args, model, groups_of(model.primary))
     if not args.init and trainer.progress.steps == 0:
         print("starting from the principal components of training crops", file=sys.stderr)
-        start_transforms(model.primary, trainer.first_crops(COMPONENT_CROPS))
+        klt_init(model.primary, trainer.first_crops(COMPONENT_CROPS))
     cognition = None
     if args.backbone:
         cognition = CognitionLoss(load_backbone(args.backbone), sides=args.cognition_sides).to(trainer.device)

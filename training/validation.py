@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-import rdc_native
-from export.tables import tables_of
 from model import BranchOutput, ModelConfig, RateDistortionCognition
 from model.config import HYPER_LIMIT, SYMBOL_LIMIT
+from model.tables import tables_of
 from model.transforms import fold
+from rdc_codec import native
 
 
 def _crop(photo: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -22,22 +22,22 @@ def _crop(photo: np.ndarray, device: torch.device) -> torch.Tensor:
     return fold(pixels.permute(2, 0, 1)[None].float() / 255)
 
 
-def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> rdc_native.Tables:
+def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> native.Tables:
     cdf, sizes, minimum = (arrays[f"{prefix}_{part}"] for part in ("cdf", "sizes", "minimum"))
-    return rdc_native.Tables(cdf, sizes, minimum, int(arrays[f"{prefix}_precision"]))
+    return native.Tables(cdf, sizes, minimum, int(arrays[f"{prefix}_precision"]))
 
 
 def _integers(x: torch.Tensor, dtype: type) -> np.ndarray:
     return np.ascontiguousarray(x[0].cpu().numpy().astype(dtype))
 
 
-def _real_bits(out: BranchOutput, hyper: rdc_native.Tables, latent: rdc_native.Tables) -> int:
+def _real_bits(out: BranchOutput, hyper: native.Tables, latent: native.Tables) -> int:
     """Bits of one entropy-coded segment of everything that a branch has of one image."""
     z = _integers(out.z, np.int32)
     channel = np.repeat(np.arange(z.shape[0], dtype=np.uint8), z.shape[1] * z.shape[2])
     symbols, indexes = _integers(out.symbols, np.int32), _integers(out.indexes, np.uint8)
     parts = [(z, channel, hyper, HYPER_LIMIT), (symbols, indexes, latent, SYMBOL_LIMIT)]
-    return 8 * len(rdc_native.encode_parts(parts))
+    return 8 * len(native.encode_parts(parts))
 
 
 def base_level(level: torch.Tensor, config: ModelConfig) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What runtime/backends/cuda.py calls of cuda-core and of the driver, on the stand-in (driver.cpp), for whose sake this
+"""What rdc_codec.backends.cuda calls of cuda-core and of the driver, on the stand-in (driver.cpp), for whose sake this
 runs in a process of its own: `tests/test_cuda.py`.
 
 ONNX Runtime's CPU provider computes on the stand-in's memory, which is the host's.
@@ -23,13 +23,13 @@ import onnxruntime as ort
 import pytest
 from conftest import TINY
 
-from runtime import Codec
-from runtime.backends import BackendInfo
-from runtime.backends.cuda import CudaLane, DeviceMemory, Gpu, no_capture
-from runtime.backends.gpu import GpuBackend
-from runtime.backends.onnx_cuda import OnnxLauncher
-from runtime.device import describe
-from runtime.errors import BackendError, CorruptError, InputError
+from rdc_codec import Codec
+from rdc_codec.backends import BackendInfo
+from rdc_codec.backends.cuda import CudaLane, DeviceMemory, Gpu, no_capture
+from rdc_codec.backends.gpu_pool import GpuBackend
+from rdc_codec.backends.ort_cuda import OnnxLauncher
+from rdc_codec.errors import BackendError, CorruptError, InputError
+from rdc_codec.interop import describe
 
 driver = ctypes.CDLL("libcuda.so.1")
 BYTES = np.dtype(np.uint8)

@@ -1,6 +1,6 @@
 // A libcuda.so.1 for machines that have no GPU. Its memory is the host's, what is queued runs at once, a capture
 // records it, and the two pixel kernels are computed on the CPU. It finds calls that are wrong: arguments, contexts,
-// order, lifetime. Only what cuda-core and runtime/backends/cuda.py call is here; anything else fails by name.
+// order, lifetime. Only what cuda-core and src/rdc_codec/backends/cuda.py call is here; anything else fails by name.
 
 #include <atomic>
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Index {
 };
 thread_local Index blockIdx, blockDim, threadIdx;
 }  // namespace
-#include "../../runtime/backends/pixels.cu"
+#include "../../src/rdc_codec/backends/pixels.cu"
 
 namespace {
 

@@ -1,4 +1,4 @@
-"""What runtime/backends/tensorrt.py calls of TensorRT, in the place of which ONNX Runtime computes on the CPU.
+"""What src/rdc_codec/backends/tensorrt.py calls of TensorRT, in the place of which ONNX Runtime computes on the CPU.
 
 An engine is JSON: {"graph": path of the ONNX file, "sides": [fewest, most strides of 64 pixels], "batch": most}.
 `tests/test_backends.py` has the names checked that are used here, against TensorRT-lean.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from runtime.bundle import Tensor
+from rdc_codec.bundle import Tensor
 
 __version__ = "11.4"
 driver = ctypes.CDLL("libcuda.so.1")

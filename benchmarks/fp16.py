@@ -1,0 +1,177 @@
+"""What fp16 graphs cost: streams of either precision read by both, and PSNR to the original.
+
+python -m benchmarks.fp16 --data DIR [--largest N | --flattest N] [--products] [--tf32] [--limit N] [--model BUNDLE]
+
+For each quality: bytes of fp16 encoding against fp32, streams whose symbols depend on the reader (none may), and how
+PSNR changes from fp32 at both ends to fp16 at both, at the encoder alone, at the decoder alone, in dB, the mean and the
+worst photo. --largest: only the N photos with the largest symbols at quality 100; --flattest: with the fewest bits a
+pixel, where quantisation is finest against the signal.
+
+On the CPU, where ONNX Runtime computes fp16 graphs in fp32 and leaves out most of the rounding between layers: it is
+put in as explicit casts here, so values are those that a GPU stores. Sums inside a layer are fp32, as in tensor cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tqdm import tqdm
+
+from benchmarks.common import add_options, photos, psnr, table
+from benchmarks.tasks import Picture
+from export.operators import DOMAIN
+from export.to_half import conv1x1_as_matmul, copy_bundle, to_half
+from rdc_codec import Codec
+
+QUALITIES = (0, 25, 50, 75, 100)
+WORST_CHANGE = -0.05  # dB
+FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+
+
+def truncate(model: onnx.ModelProto) -> None:
+    """What fp32 convolutions take becomes what TF32 leaves of it at worst: 11 bits, cut off.
+
+    Values by splitting them (T. J. Dekker, 1971): c - (c - x) with c = (2^13 + 1) x is x rounded to 11 bits. Cutting
+    off is what some kernels do: so x is made smaller by 2^-11 before, which is half of the last bit or more.
+    """
+    graph = model.graph
+    constants = {t.name: t for t in graph.initializer}
+    for name, value in (("tf32.smaller", 1 - 2**-11), ("tf32.split", 2**13 + 1)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    nodes, done = [], set()
+    for node in graph.node:
+        if node.op_type == "Conv" and constants[node.input[1]].data_type == FLOAT:
+            x, weights = node.input[0], constants[node.input[1]]
+            if weights.name not in done:
+                bits = numpy_helper.to_array(weights).view(np.uint32) & np.uint32(0xFFFFE000)
+                weights.CopyFrom(numpy_helper.from_array(bits.view(np.float32), weights.name))
+            if x not in done:
+                steps = (
+                    ("Mul", [x, "tf32.smaller"], "less"),
+                    ("Mul", [f"{x}@less", "tf32.split"], "c"),
+                    ("Sub", [f"{x}@c", f"{x}@less"], "rest"),
+                    ("Sub", [f"{x}@c", f"{x}@rest"], "tf32"),
+                )
+                nodes += [helper.make_node(kind, taken, [f"{x}@{made}"]) for kind, taken, made in steps]
+            done |= {x, weights.name}
+            node.input[0] = f"{x}@tf32"
+        nodes.append(node)
+    made = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(made)
+
+
+def rounded(model: onnx.ModelProto, tf32: bool = False) -> onnx.ModelProto:
+    """An fp32 graph with the values of an fp16 one: each fp16 tensor becomes fp32, rounded to fp16 by casts that no
+    optimiser takes away. Fused operations keep their fp16 outputs; inputs they widen themselves."""
+    if tf32:
+        truncate(model)
+    made = onnx.ModelProto.FromString(model.SerializeToString())
+    inferred = onnx.shape_inference.infer_shapes(made).graph
+    values = (*inferred.value_info, *inferred.input, *inferred.output)
+    half = {v.name for v in values if v.type.tensor_type.elem_type == HALF}
+    for tensor in made.graph.initializer:
+        if tensor.data_type == HALF:
+            wide = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    nodes = []
+    for given in made.graph.node:
+        node = onnx.NodeProto.FromString(given.SerializeToString())
+        nodes.append(node)
+        for k, name in enumerate(node.output):
+            if name not in half:
+                continue
+            node.output[k] = narrow = f"{name}@half"
+            if node.domain != DOMAIN and node.op_type != "Cast":  # computes in fp32 now
+                node.output[k] = f"{name}@float"
+                nodes.append(helper.make_node("Cast", [node.output[k]], [narrow], to=HALF))
+            nodes.append(helper.make_node("Cast", [narrow], [name], to=FLOAT))
+    del made.graph.node[:], made.graph.value_info[:]
+    made.graph.node.extend(nodes)
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+def half_codec(full: Codec, folder: Path, tf32: bool = False, as_products: bool = False) -> Codec:
+    """The fp16 graphs of a model as a GPU computes them. folder: to put them in. tf32: for their fp32 convolutions.
+    as_products: 1x1 convolutions are matrix products, rounded before the bias is added and once more after it."""
+
+    def convert(model: onnx.ModelProto) -> onnx.ModelProto:
+        half = to_half(model)
+        return rounded(conv1x1_as_matmul(half) if as_products else half, tf32)
+
+    copy_bundle(full.bundle.path, folder, "fp16", convert)
+    return Codec(folder)
+
+
+def largest_symbol(codec: Codec, rgb: Picture) -> float:
+    """Of either branch at quality 100."""
+    symbols = codec.symbols(codec.encode(rgb, 100))
+    return max(float(np.abs(values).max()) for name, values in symbols.items() if name.endswith("latents"))
+
+
+def flatness(codec: Codec, rgb: Picture) -> float:
+    """Pixels a bit of the base stream at quality 100."""
+    return rgb[..., 0].size / (8 * len(codec.encode(rgb, 100, layers="base")))
+
+
+def measure(full: Codec, half: Codec, pictures: list[Picture], quality: float) -> list[float]:
+    """Bytes of fp16 against fp32 in %, streams with other symbols, mean and worst PSNR change: fp16 at both ends, at
+    the encoder, at the decoder."""
+    sizes, changes, wrong = np.zeros(2), [], 0
+    for rgb in tqdm(pictures, desc=f"quality {quality:g}", file=sys.stderr):
+        streams = [codec.encode(rgb, quality) for codec in (full, half)]
+        sizes += [len(stream) for stream in streams]
+        for stream in streams:
+            ours, theirs = full.symbols(stream), half.symbols(stream)
+            wrong += not all(np.array_equal(ours[name], theirs[name]) for name in ours)
+        before = psnr(rgb, full.decode(streams[0]))
+        ways = half.decode(streams[1]), full.decode(streams[1]), half.decode(streams[0])
+        changes.append([psnr(rgb, shown) - before for shown in ways])
+    found = np.array(changes)
+    return [
+        float(100 * (sizes[1] / sizes[0] - 1)),
+        wrong,
+        *np.stack([found.mean(0), found.min(0)], 1).ravel().tolist(),
+    ]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add_options(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--largest", type=int, help="only so many photos, those with the largest symbols")
+    which.add_argument("--flattest", type=int, help="only so many photos, those with the fewest bits a pixel")
+    parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
+    parser.add_argument("--tf32", action="store_true", help="fp32 convolutions of fp16 graphs in TF32")
+    args = parser.parse_args(argv)
+    full = Codec(args.model)
+    pictures = [rgb for _, rgb in photos(args.data, args.limit)]
+    if most := args.largest or args.flattest:
+        by = largest_symbol if args.largest else flatness
+        order = np.argsort([by(full, rgb) for rgb in tqdm(pictures, desc="choosing", file=sys.stderr)])
+        pictures = [pictures[k] for k in order[::-1][:most]]
+    with tempfile.TemporaryDirectory() as folder:
+        half = half_codec(full, Path(folder) / "half", args.tf32, args.products)
+        rows = [[float(quality), *measure(full, half, pictures, quality)] for quality in QUALITIES]
+    header = ["quality", "bytes, %", "streams with other symbols"]
+    header += [f"{way}, {what} dB" for way in ("both", "encoder", "decoder") for what in ("mean", "worst")]
+    if args.json:
+        found = [dict(zip(header, row, strict=True)) for row in rows]
+        print(json.dumps({"photos": len(pictures), "rows": found}))
+    else:
+        print(f"{len(pictures)} photos")
+        print(table(header, rows))
+    if any(row[2] or min(row[4::2]) < WORST_CHANGE for row in rows):
+        raise SystemExit(f"more than {-WORST_CHANGE} dB lost, or symbols that depend on the reader")
+
+
+if __name__ == "__main__":
+    main()

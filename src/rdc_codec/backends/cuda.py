@@ -1,0 +1,376 @@
+"""Streams and memory of an NVIDIA GPU, through cuda-core."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BackendError, InputError
+from ..interop import DeviceImage
+
+THREADS = 256  # of a block of the pixel kernels
+_capturing = threading.RLock()  # of the process: a device is shared by all codecs
+SOURCE = Path(__file__).with_name("pixels.cu")
+
+
+def no_capture() -> contextlib.AbstractContextManager[Any]:
+    """Within, no capture of this process is under way.
+
+    For what waits for the whole device, as making or ending a session of ONNX Runtime does: in any thread that fails
+    during a capture, and ends it.
+    """
+    return _capturing
+
+
+class Gpu:
+    """A GPU and the CUDA context that everything of a backend lives in.
+
+    number: of the device (None: that of the calling thread's context, else 0). captures: may its lanes capture CUDA
+    graphs? The context is the calling thread's if it has one on that device, which is how applications built on pycuda
+    keep theirs, else the device's primary one, which PyTorch, CuPy and numba use. Raises BackendError where there is
+    no driver or device.
+    """
+
+    def __init__(self, number: int | None, captures: bool = True) -> None:
+        self.captures = captures
+        try:
+            from cuda.bindings import driver
+            from cuda.core import Device, Program, ProgramOptions
+        except ImportError as error:
+            raise BackendError(f"the package cuda-core is missing: {error}") from error
+        self.driver = driver
+        try:
+            _check(driver.cuInit(0))
+            self.device = Device(number)
+            self.context = self._own_context()
+            options = ProgramOptions(arch=f"sm_{self.device.arch}")
+            compiled = Program(SOURCE.read_text(), "c++", options=options).compile("cubin")
+            with self.current(), no_capture():
+                self.pad, self.crop = (compiled.get_kernel(n) for n in ("pad_pixels", "crop_pixels"))
+        except Exception as error:  # libraries that are missing, errors of the driver: no common base class
+            raise BackendError(f"no usable GPU: {error}") from error
+        self.name = self.device.name
+
+    def _own_context(self) -> int:
+        """The calling thread's context, if it has one of this device, else the primary one. It stays as it was."""
+        driver, before = self.driver, self._current()
+        own = before and int(_check(driver.cuCtxGetDevice())) == self.device.device_id
+        self.device.set_current()  # makes this object usable, and the primary context current
+        primary = self._current()
+        _check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
+        return before if own else primary
+
+    def is_primary(self) -> bool:
+        """Is the context the one that the CUDA runtime uses, and all that is built on it?"""
+        driver, number = self.driver, self.device.device_id
+        primary = int(_check(driver.cuDevicePrimaryCtxRetain(number)))
+        _check(driver.cuDevicePrimaryCtxRelease(number))
+        return primary == self.context
+
+    def driver_version(self) -> int:
+        """1000 * major + 10 * minor of the CUDA version that the driver is for."""
+        return int(_check(self.driver.cuDriverGetVersion()))
+
+    def _current(self) -> int:
+        return int(_check(self.driver.cuCtxGetCurrent()))
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        before = self._current()
+        if before == self.context:
+            yield
+            return
+        _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(self.context)))
+        try:
+            yield
+        finally:
+            _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(before)))
+
+
+def _check(result: tuple[Any, ...]) -> Any:
+    """Value of a call of cuda-bindings. Raises RuntimeError for its errors."""
+    code, *values = result
+    if int(code) != 0:
+        raise RuntimeError(f"CUDA driver: {code.name}")
+    return values[0] if values else None
+
+
+class DeviceMemory:
+    """Memory of the GPU, freed with this. Freeing waits for what the GPU does, whichever stream that is on."""
+
+    def __init__(self, gpu: Gpu, size: int) -> None:
+        """In the GPU's context, which is current."""
+        self._gpu, self.size = gpu, max(1, size)
+        self.pointer = int(_check(gpu.driver.cuMemAlloc(self.size)))
+
+    def __del__(self) -> None:
+        if pointer := getattr(self, "pointer", 0):
+            with (
+                contextlib.suppress(Exception),
+                self._gpu.current(),
+            ):  # the interpreter or the driver may be gone
+                self._gpu.driver.cuMemFree(pointer)
+
+
+class PinnedMemory:
+    """Memory of the host that the GPU copies from and to by itself, freed with this, in whichever thread that is."""
+
+    def __init__(self, gpu: Gpu, size: int) -> None:
+        """In the GPU's context, which is current."""
+        self._gpu = gpu
+        flags = gpu.driver.CU_MEMHOSTALLOC_PORTABLE
+        self.pointer = int(_check(gpu.driver.cuMemHostAlloc(max(1, size), flags)))
+
+    def __del__(self) -> None:
+        if pointer := getattr(self, "pointer", 0):
+            with contextlib.suppress(Exception), self._gpu.current():
+                self._gpu.driver.cuMemFreeHost(pointer)
+
+
+class DevicePicture(DeviceMemory):
+    """A decoded picture in GPU memory, uint8 [height, width, 3], packed.
+
+    It has `__cuda_array_interface__` and `__dlpack__`, so `cupy.asarray`, `torch.as_tensor`,
+    `numba.cuda.as_cuda_array` and the like take it without a copy; `pointer` is the address. Where waiting when it is
+    freed costs too much, decode into memory of your own.
+    """
+
+    def __init__(self, gpu: Gpu, height: int, width: int) -> None:
+        super().__init__(gpu, height * width * 3)
+        self.shape = (height, width, 3)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        data = (self.pointer, False)
+        return {"shape": self.shape, "typestr": "|u1", "data": data, "version": 3, "strides": None}
+
+    def _view(self) -> Any:
+        from cuda.core import Buffer
+        from cuda.core.utils import StridedMemoryView
+
+        buffer = Buffer.from_handle(self.pointer, self.size, owner=self)
+        return StridedMemoryView.from_buffer(buffer, self.shape, dtype=np.dtype(np.uint8))
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._view().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self._gpu.device.device_id  # kDLCUDA
+
+
+class _OwnedStream:
+    """A stream in the GPU's context (cuda-core takes the device's primary one from 1.3 on), destroyed with this.
+
+    Not with the lane itself: what refers to the lane weakly, as sessions on the stream do, goes before.
+    """
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        flags = gpu.driver.CUstream_flags.CU_STREAM_NON_BLOCKING
+        with gpu.current():
+            self.handle = int(_check(gpu.driver.cuStreamCreate(flags)))
+
+    def __del__(self) -> None:
+        if handle := getattr(self, "handle", 0):
+            with contextlib.suppress(Exception), self._gpu.current():
+                self._gpu.driver.cuStreamDestroy(handle)
+
+
+class CudaLane:
+    """See `rdc_codec.backends.gpu_pool.Lane`."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        from cuda.core import Stream
+
+        self.gpu = gpu
+        self._owned = _OwnedStream(gpu)
+        self.handle = self._owned.handle
+        self.stream = Stream.from_handle(self.handle)
+
+    def current(self) -> contextlib.AbstractContextManager[None]:
+        return self.gpu.current()
+
+    def device(self, size: int) -> DeviceMemory:
+        return DeviceMemory(self.gpu, size)
+
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        size = int(np.prod(shape)) * dtype.itemsize
+        block = PinnedMemory(self.gpu, size)
+        memory = (ctypes.c_uint8 * size).from_address(block.pointer)
+        memory.owner = block  # type: ignore[attr-defined]  # lives as long as the array
+        return np.ctypeslib.as_array(memory).view(dtype).reshape(shape)
+
+    def upload(self, array: np.ndarray, block: Any) -> None:
+        driver = self.gpu.driver
+        _check(driver.cuMemcpyHtoDAsync(block.pointer, array.ctypes.data, array.nbytes, self.handle))
+
+    def download(self, block: Any, array: np.ndarray) -> None:
+        driver = self.gpu.driver
+        _check(driver.cuMemcpyDtoHAsync(array.ctypes.data, block.pointer, array.nbytes, self.handle))
+
+    def pad(self, image: DeviceImage, block: Any, rows: int, columns: int) -> None:
+        self._launch(
+            self.gpu.pad,
+            rows * columns,
+            image.pointer,
+            *map(np.int64, image.strides),
+            np.int32(image.height),
+            np.int32(image.width),
+            block.pointer,
+            np.int32(rows),
+            np.int32(columns),
+        )
+
+    def crop(self, block: Any, columns: int, image: DeviceImage) -> None:
+        self._launch(
+            self.gpu.crop,
+            image.height * image.width,
+            block.pointer,
+            np.int32(columns),
+            image.pointer,
+            *map(np.int64, image.strides),
+            np.int32(image.height),
+            np.int32(image.width),
+        )
+
+    def _launch(self, kernel: Any, pixels: int, *arguments: Any) -> None:
+        from cuda.core import LaunchConfig, launch
+
+        launch(self.stream, LaunchConfig(grid=-(-pixels // THREADS), block=THREADS), kernel, *arguments)
+
+    def picture(self, height: int, width: int) -> DevicePicture:
+        return DevicePicture(self.gpu, height, width)
+
+    def check(self, image: DeviceImage) -> None:
+        """Raises InputError for memory that is not this GPU's or not of the codec's context: a kernel that touched it
+        would end the context."""
+        driver = self.gpu.driver
+        attributes = driver.CUpointer_attribute
+        code, number = driver.cuPointerGetAttribute(
+            attributes.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, image.pointer
+        )
+        if int(code) != 0 or int(number) != self.gpu.device.device_id:
+            raise InputError(
+                f"array is not in the memory of GPU {self.gpu.device.device_id}, where the codec is"
+            )
+        code, context = driver.cuPointerGetAttribute(attributes.CU_POINTER_ATTRIBUTE_CONTEXT, image.pointer)
+        if int(code) == 0 and int(context) not in (0, self.gpu.context):  # memory of pools may have none
+            raise InputError(
+                "array belongs to another CUDA context than the codec: make the codec where that is current"
+            )
+
+    def wait_for(self, stream: int) -> None:
+        self._order(stream, self.handle)
+
+    def be_waited_for(self, stream: int) -> None:
+        self._order(self.handle, stream)
+
+    def _order(self, first: int, then: int) -> None:
+        """What is queued on one stream so far comes before what is queued on the other from now on."""
+        driver = self.gpu.driver
+        event = _check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        try:
+            _check(driver.cuEventRecord(event, first))
+            _check(driver.cuStreamWaitEvent(then, event, 0))
+        finally:
+            _check(driver.cuEventDestroy(event))  # freed when it has happened
+
+    def capture(self, work: Callable[[], None], device_only: bool = False) -> CudaGraph | None:
+        """What `work` queues on this lane, as a graph; nothing runs yet.
+
+        None where CUDA cannot capture it, where nothing was queued (it went elsewhere, and a launch would do nothing),
+        and at once where lanes are not to capture.
+
+        device_only: None, too, where it holds more than kernels and copies within the GPU's memory. Such a graph can be
+        launched as long as that memory is there; memory of the host may have been freed after `work`.
+
+        Calls of the driver, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
+        issue 2834). What `work` raises is raised again, with the lane as it was.
+        """
+        if not self.gpu.captures:
+            return None
+        with _capturing:  # of another lane it might switch the garbage collector on again
+            return self._capture(work, device_only)
+
+    def _capture(self, work: Callable[[], None], device_only: bool) -> CudaGraph | None:
+        driver = self.gpu.driver
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        graph, collecting = None, gc.isenabled()
+        gc.disable()  # memory that this thread frees meanwhile would spoil it
+        try:
+            _check(driver.cuStreamBeginCapture(self.handle, mode))
+            try:
+                work()
+            finally:
+                code, found = driver.cuStreamEndCapture(self.handle)
+                graph = found if int(code) == 0 and int(found) else None
+            if graph is None:
+                return None
+            nodes = self._nodes(graph)
+            if not nodes or (device_only and not all(map(self._is_of_device, nodes))):
+                return None
+            code, executable = driver.cuGraphInstantiate(graph, 0)
+            return CudaGraph(self, executable) if int(code) == 0 else None
+        finally:
+            if collecting:
+                gc.enable()
+            if graph is not None:
+                driver.cuGraphDestroy(graph)
+
+    def _nodes(self, graph: Any) -> list[Any]:
+        driver = self.gpu.driver
+        code, _, count = driver.cuGraphGetNodes(graph)
+        if int(code) == 0 and count:
+            code, nodes, _ = driver.cuGraphGetNodes(graph, count)
+        else:
+            nodes = []
+        _check((code,))
+        return list(nodes)
+
+    def _is_of_device(self, node: Any) -> bool:
+        driver = self.gpu.driver
+        kinds = driver.CUgraphNodeType
+        kind = _check(driver.cuGraphNodeGetType(node))
+        if kind == kinds.CU_GRAPH_NODE_TYPE_MEMCPY:
+            copy = _check(driver.cuGraphMemcpyNodeGetParams(node))
+            ends = ((copy.srcMemoryType, copy.srcDevice), (copy.dstMemoryType, copy.dstDevice))
+            return all(self._is_device_memory(*end) for end in ends)
+        return kind in (
+            kinds.CU_GRAPH_NODE_TYPE_KERNEL,
+            kinds.CU_GRAPH_NODE_TYPE_MEMSET,
+            kinds.CU_GRAPH_NODE_TYPE_EMPTY,
+        )
+
+    def _is_device_memory(self, kind: Any, pointer: Any) -> bool:
+        driver = self.gpu.driver
+        kinds = driver.CUmemorytype
+        if kind == kinds.CU_MEMORYTYPE_UNIFIED:  # "look at the address", not managed memory
+            attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+            code, found = driver.cuPointerGetAttribute(attribute, int(pointer))
+            return int(code) == 0 and int(found) == int(kinds.CU_MEMORYTYPE_DEVICE)
+        return kind == kinds.CU_MEMORYTYPE_DEVICE
+
+    def synchronise(self) -> None:
+        _check(self.gpu.driver.cuStreamSynchronize(self.handle))
+
+
+class CudaGraph:
+    """Work of a lane that can be queued again with one call."""
+
+    def __init__(self, lane: CudaLane, executable: Any) -> None:
+        self._lane, self._executable = lane, executable
+
+    def launch(self) -> None:
+        _check(self._lane.gpu.driver.cuGraphLaunch(self._executable, self._lane.handle))
+
+    def __del__(self) -> None:
+        if (executable := getattr(self, "_executable", None)) is not None:
+            with contextlib.suppress(Exception), self._lane.gpu.current():
+                self._lane.gpu.driver.cuGraphExecDestroy(executable)

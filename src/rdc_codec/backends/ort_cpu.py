@@ -1,0 +1,81 @@
+"""ONNX Runtime on the CPU: the embedded default."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ..bundle import WEIGHTS, Bundle
+from ..errors import BackendError, CorruptError, InputError, LimitError
+from .base import BackendInfo, Inputs, is_out_of_memory
+
+LARGE_BYTES = 8 << 20  # of inputs: about 2.7 megapixels to encode, 4 to decode
+CPU = "CPUExecutionProvider"
+
+
+def options_of(threads: int | None, session_options: Any) -> ort.SessionOptions:
+    """The options given, or default ones with this number of intra-op threads. Raises InputError for both."""
+    if session_options is None:
+        session_options = ort.SessionOptions()
+        session_options.intra_op_num_threads = threads or 0
+        session_options.log_severity_level = 3
+    elif threads is not None:
+        raise InputError("give either threads or session_options, which has them too")
+    elif not isinstance(session_options, ort.SessionOptions):
+        raise InputError("session_options must be an onnxruntime.SessionOptions")
+    return session_options
+
+
+def open_session(
+    bundle: Bundle, graph: str, options: ort.SessionOptions, providers: list[Any]
+) -> ort.InferenceSession:
+    """Raises CorruptError where the graph's files are not the bundle's any more, BackendError for the rest."""
+    file = bundle.graphs[graph]
+    path = bundle.path / file
+    try:
+        # Once more: a bundle that was replaced since then would not fit the tables in memory.
+        bundle.check_files((file, WEIGHTS))
+    except (ValueError, OSError) as error:
+        raise CorruptError(f"{path} has changed since the bundle was loaded: {error}") from error
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # onnxruntime's exceptions share no public base class
+        raise BackendError(f"ONNX Runtime cannot load {path}: {error}") from error
+
+
+class OnnxRuntimeBackend:
+    """One session per graph, made when first used. `session_options` (an onnxruntime.SessionOptions)
+    is used as it is; `threads` sets the intra-op threads of default options."""
+
+    parallel = False  # the networks of one picture use all cores already
+
+    def __init__(self, bundle: Bundle, threads: int | None, session_options: Any) -> None:
+        self.info = BackendInfo("onnxruntime", CPU, "asked for")
+        self._options = options_of(threads, session_options)
+        self._bundle = bundle
+        self._sessions: dict[str, ort.InferenceSession] = {}
+        self._lock = threading.Lock()
+
+    def _session(self, graph: str) -> ort.InferenceSession:
+        with self._lock:
+            if graph not in self._sessions:
+                self._sessions[graph] = open_session(self._bundle, graph, self._options, [CPU])
+            return self._sessions[graph]
+
+    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
+        session = self._session(graph)
+        options = None
+        large = sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES
+        if large and self._options.enable_cpu_mem_arena:
+            # The arena would keep the memory of one large picture for as long as the codec lives.
+            options = ort.RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        try:
+            return session.run(None, inputs, options)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise LimitError(f"not enough memory to run {graph}") from error
+            raise BackendError(f"ONNX Runtime failed in {graph}: {error}") from error

@@ -1,0 +1,175 @@
+"""ONNX Runtime on an NVIDIA GPU: bound buffers, the lane's stream, CUDA graphs where sizes repeat.
+
+CUDA graphs are captured here, around a run, and not by ONNX Runtime (`enable_cuda_graph`): it captures in CUDA's
+global mode, in which an allocation anywhere in the application fails meanwhile; it keeps one for each thread, and
+workers change theirs; and it keeps them as long as the session. What a capture around a run must not hold, which is
+memory of the host, is looked for when it is made (`CudaLane.capture`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from typing import Any
+
+import onnxruntime as ort
+
+from ..bundle import Bundle
+from ..errors import BackendError
+from .base import Backend, BackendInfo, BackendOptions
+from .cuda import no_capture
+from .gpu_pool import GpuBackend, Lane, Launch, Recorded, Slot
+from .ort_cpu import open_session, options_of
+
+CUDA = "CUDAExecutionProvider"
+RUNS_BEFORE_CAPTURE = 2  # the first plans convolutions and memory, the second allocates as planned
+FATAL, UNCHANGED = 4, -1  # severities of RunOptions
+CAPTURES = 2  # that may fail before a session is not captured any more
+
+
+class _Session:
+    """A session, and whose launch ran in it last: its convolutions keep plans for one size only, the last.
+
+    captures: how many more may fail.
+    """
+
+    def __init__(self, session: ort.InferenceSession, captures: int) -> None:
+        self.session, self.captures = session, captures
+        self._last: weakref.ref[_Launch] | None = None
+
+    def hand_to(self, launch: _Launch) -> None:
+        last = self._last() if self._last is not None else None
+        if last is launch:
+            return
+        for changed in (last, launch):
+            if changed is not None:
+                changed.start_again()
+        self._last = weakref.ref(launch)
+
+    def __del__(self) -> None:
+        with no_capture():
+            del self.session
+
+
+class _Launch:
+    """A graph at one size: runs, and from the third in a row of this size on one CUDA graph.
+
+    Another size in the session takes it back to runs: what the CUDA graph refers to may be gone by then.
+    """
+
+    def __init__(self, owner: _Session, lane: Lane, binding: Any, options: ort.RunOptions) -> None:
+        self._recorded: Recorded | None = None
+        self._runs = 0
+        self._binding, self._options, self._owner = binding, options, owner
+        self._lane = lane  # the last to go: with it its stream, which the session is on
+
+    def start_again(self) -> None:
+        self._recorded, self._runs = None, 0
+
+    def __call__(self) -> None:
+        self._owner.hand_to(self)
+        if self._recorded is None and self._runs >= RUNS_BEFORE_CAPTURE and self._owner.captures > 0:
+            self._recorded = self._capture()
+        if self._recorded is not None:
+            self._recorded.launch()
+        else:
+            self._run()
+            self._runs += 1
+
+    def _run(self) -> None:
+        self._owner.session.run_with_iobinding(self._binding, self._options)
+
+    def _capture(self) -> Recorded | None:
+        """None where it cannot be captured: runs do as well, with more of the CPU."""
+        self._options.log_severity_level = FATAL  # of a capture that fails, nothing is to be heard
+        try:
+            recorded = self._lane.capture(self._run, device_only=True)
+        except Exception:  # of ONNX Runtime, for what CUDA refused; they share no public base class
+            with contextlib.suppress(Exception):
+                self._run()  # finds the error that the CUDA runtime keeps from then, and clears it
+            recorded = None
+        finally:
+            self._options.log_severity_level = UNCHANGED
+        if recorded is None:
+            self._owner.captures -= 1
+        return recorded
+
+
+def _shares_memory(options: ort.SessionOptions) -> bool:
+    """With other sessions, which may write to what ONNX Runtime takes for free and a CUDA graph still uses."""
+    try:
+        return options.get_session_config_entry("session.use_env_allocators") == "1"
+    except RuntimeError:  # it is not set
+        return False
+
+
+class OnnxLauncher:
+    """Sessions for each lane, because a session has one stream.
+
+    provider: the execution provider. kind, number: of the device that buffers are on.
+    """
+
+    def __init__(
+        self, bundle: Bundle, options: ort.SessionOptions, provider: str, kind: str, number: int = 0
+    ) -> None:
+        self._bundle, self._options, self._provider = bundle, options, provider
+        self._kind, self._number = kind, number
+        self._sessions: weakref.WeakKeyDictionary[Lane, dict[str, _Session]]
+        self._sessions = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def prepare(self, lane: Lane, graph: str, slot: Slot) -> Launch:
+        owner = self._session(lane, graph)
+        binding = owner.session.io_binding()
+        for tensors, bind in ((slot.inputs, binding.bind_input), (slot.outputs, binding.bind_output)):
+            for t in tensors:
+                place = (self._kind, self._number, t.dtype.type, slot.shapes[t.name])
+                bind(t.name, *place, slot.device[t.name].pointer)
+        options = ort.RunOptions()
+        if self._provider == CUDA:
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")  # the lane does
+        return _Launch(owner, lane, binding, options)
+
+    def _session(self, lane: Lane, graph: str) -> _Session:
+        with self._lock:
+            sessions = self._sessions.setdefault(lane, {})
+        if graph not in sessions:  # a lane is one thread's at a time
+            provider = (self._provider, self._settings(lane))
+            with no_capture():
+                session = open_session(self._bundle, graph, self._options, [provider])
+            if session.get_providers()[0] != self._provider:
+                raise BackendError(
+                    f"ONNX Runtime could not start its {self._provider}: a library of it is missing"
+                )
+            sessions[graph] = _Session(session, 0 if _shares_memory(self._options) else CAPTURES)
+        return sessions[graph]
+
+    def _settings(self, lane: Lane) -> dict[str, str]:
+        if self._provider != CUDA:
+            return {}
+        return {
+            "device_id": str(self._number),
+            "user_compute_stream": str(lane.handle),
+            "use_tf32": "0",  # fp32 is fp32
+            "cudnn_conv_algo_search": "HEURISTIC",  # measuring would choose other algorithms for every lane
+        }
+
+
+def create_backend(bundle: Bundle, wanted: BackendOptions) -> Backend:
+    """Raises BackendError where ONNX Runtime has no CUDA provider or there is no GPU."""
+    options = options_of(wanted.threads, wanted.session_options)
+    if CUDA not in ort.get_available_providers():
+        raise BackendError("this onnxruntime has no CUDAExecutionProvider: onnxruntime-gpu has")
+    from .cuda import CudaLane, Gpu
+
+    gpu = Gpu(wanted.device, wanted.cuda_graphs)
+    if not gpu.is_primary():
+        raise BackendError(
+            "ONNX Runtime works in the GPU's primary CUDA context only, and the current one is another"
+        )
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA and cuDNN of pip's packages
+    launcher = OnnxLauncher(bundle, options, CUDA, "cuda", gpu.device.device_id)
+    info = BackendInfo("onnxruntime-cuda", gpu.name, "asked for")
+    return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu))

@@ -1,0 +1,254 @@
+"""A bundle: the folder that `export/to_onnx.py` writes and the only thing the runtime knows of a model.
+
+docs/bundle.md describes the files. Everything that decoding the bits depends on (integer CDF tables,
+integer scale networks) is in `tables.npz`, and its identity is recomputed from the arrays when a bundle is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import CorruptError, InputError, UnsupportedError
+from .native import ScaleContext, ScaleNetwork, ScaleState, Tables
+
+FORMAT = 2
+HYPER_STRIDE = 64  # pictures are padded to multiples of this: the step of hyper-latents
+LATENT_STRIDE = 16
+PASSES = 4  # in which the latents of a branch are coded
+PASS_ORDER = [[0, 2], [3, 1]]  # docs/bitstream.md; the graphs have it built in
+SYMBOL_LIMIT = 2047
+HYPER_LIMIT = 127
+DEFAULT = Path(__file__).parent / "bundle"
+WEIGHTS = "weights.bin"  # of all graphs
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph, as the manifest describes it.
+
+    shape: numbers and multiples of "n" (pictures), "rows" and "columns" (their sides in strides of 64 pixels), such
+    as ("n", 192, "4*rows", "4*columns").
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str, ...]
+
+    def sizes(self, n: int, rows: int, columns: int) -> tuple[int, ...]:
+        """The shape for `n` pictures of rows x columns strides."""
+        known = {"n": n, "rows": rows, "columns": columns}
+
+        def value(dimension: int | str) -> int:
+            if isinstance(dimension, int):
+                return dimension
+            factor, _, name = dimension.rpartition("*")
+            return int(factor or 1) * known[name]
+
+        return tuple(map(value, self.shape))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What is needed to code the symbols of one branch.
+
+    latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the four passes of the
+    latents are sent in, 1 or 4. hyper_tables: one for each channel of z. latent_tables: by scale index. scale_network,
+    scale_context: the halves of the integer network that says which table each latent has (`scale_state`).
+    """
+
+    latent: int
+    hyper: int
+    levels: int
+    slices: int
+    hyper_tables: Tables
+    latent_tables: Tables
+    scale_network: ScaleNetwork
+    scale_context: ScaleContext
+
+    def level(self, quality: float) -> float:
+        """Quality 0-100 -> position in the gain table, 0 to levels - 1."""
+        return quality / 100 * (self.levels - 1)
+
+    def scale_state(self, z: np.ndarray, other: np.ndarray | None = None) -> ScaleState:
+        """What says which table each latent has, pass by pass.
+
+        z: int32 [hyper, h / 4, w / 4], in the auxiliary branch with the primary's z as further channels; other: there,
+        the primary's residual symbols [latent, h, w].
+        """
+        start = self.scale_network(np.ascontiguousarray(z))
+        return ScaleState(self.scale_context, start, None if other is None else np.ascontiguousarray(other))
+
+
+def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:
+    """SHA-256 of named arrays (names, types, shapes, little-endian values, in name order) and a configuration.
+
+    Of the tables and what `parsing` says, it is the identity for parsing; of all trained tensors, for pictures.
+    """
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name}:{little.dtype.str}:{little.shape};".encode())
+        digest.update(little.tobytes())
+    return digest.digest()
+
+
+class Bundle:
+    """A loaded bundle. Raises InputError (no bundle there), UnsupportedError, CorruptError.
+
+    parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name -> tensors. primary,
+    auxiliary (None in a single-branch model): see `Branch`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = (DEFAULT if path is None else Path(path)).resolve()  # graphs are loaded when first used
+        self.manifest = self._read_manifest()
+        if self.manifest.get("format") != FORMAT:
+            raise UnsupportedError(
+                f"{self.path}: bundle format {self.manifest.get('format')!r}, this runtime knows {FORMAT}"
+            )
+        try:
+            self._check_manifest()
+            self.check_files(self.manifest["files"])
+            self._load(self.manifest)
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            OSError,
+            RuntimeError,  # of the native module, for what is no array
+            TypeError,
+            ValueError,
+            zipfile.BadZipFile,
+        ) as error:
+            raise CorruptError(f"{self.path}: damaged bundle: {error}") from error
+
+    def _read_manifest(self) -> dict[str, Any]:
+        path = self.path / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"no model bundle at {self.path}: {error.strerror}") from None
+        except ValueError:
+            raise CorruptError(f"{path} is not JSON") from None
+        if not isinstance(manifest, dict):
+            raise CorruptError(f"{path} is not a manifest")
+        return manifest
+
+    def _check_manifest(self) -> None:
+        needed = {"tables.npz", WEIGHTS, *(g["file"] for g in self.manifest["graphs"].values())}
+        if missing := sorted(needed - set(self.manifest["files"])):
+            raise ValueError(f"the manifest has no SHA-256 of {missing[0]}")
+
+    def check_files(self, names: Iterable[str]) -> None:
+        """Raise ValueError or OSError where a file is not the one that the manifest was written for."""
+        for name in names:
+            expected = self.manifest["files"][name]
+            found = hashlib.sha256((self.path / name).read_bytes()).hexdigest()
+            if found != expected:
+                raise ValueError(f"{name} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…")
+
+    def _load(self, manifest: dict[str, Any]) -> None:
+        with np.load(self.path / "tables.npz", allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        self.parse_id = bytes.fromhex(manifest["parse_id"])
+        self.picture_id = bytes.fromhex(manifest["picture_id"])
+        if identity(arrays, manifest["parsing"]) != self.parse_id:
+            raise ValueError("tables.npz is not the one that parse_id names")
+        strides = {"pixels": HYPER_STRIDE // 8, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE}
+        if manifest["strides"] != strides:
+            raise ValueError(f"strides are {manifest['strides']}, this runtime knows {strides}")
+        self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"])
+        auxiliary = manifest["parsing"]["auxiliary"]
+        self.auxiliary = None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, self.primary)
+        self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
+        self.inputs = {name: _tensors(g["inputs"]) for name, g in manifest["graphs"].items()}
+        self.outputs = {name: _tensors(g["outputs"]) for name, g in manifest["graphs"].items()}
+        names = [f"{way}_{part}" for part in ("base", "full") for way in ("encode", "decode")]
+        if missing := [n for n in names if n not in self.graphs and (auxiliary or n.endswith("_base"))]:
+            raise ValueError(f"no graph {missing[0]}")
+        columns = manifest["quality_map"]
+        self._map = [np.asarray(columns[k], float) for k in ("quality", "base_quality", "aux_quality")]
+        dial = self._map[0]
+        if len(dial) < 2 or dial[0] != 0 or dial[-1] != 100 or not (np.diff(dial) > 0).all():
+            raise ValueError("quality_map does not rise from 0 to 100")
+        for column in self._map:
+            inside = len(column) == len(dial) and column[0] >= 0 and column[-1] <= 100
+            if not inside or not (np.diff(column) >= 0).all():
+                raise ValueError("quality_map is not monotone within 0-100")
+
+    def branch_qualities(self, quality: float) -> tuple[float, float]:
+        """The manifest's map: quality 0-100 -> (base_quality, aux_quality), linear between its rows."""
+        dial, base, auxiliary = self._map
+        return float(np.interp(quality, dial, base)), float(np.interp(quality, dial, auxiliary))
+
+
+def _tensors(described: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    found = [Tensor(d["name"], np.dtype(d["dtype"]), tuple(d["shape"])) for d in described]
+    for tensor in found:
+        tensor.sizes(1, 1, 1)  # what cannot be understood shows now
+    return found
+
+
+def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
+    return Tables(
+        arrays[f"{prefix}_cdf"],
+        arrays[f"{prefix}_sizes"],
+        arrays[f"{prefix}_minimum"],
+        int(arrays[f"{prefix}_precision"]),
+    )
+
+
+def _branch(
+    arrays: Mapping[str, np.ndarray],
+    prefix: str,
+    config: dict[str, Any],
+    primary: Branch | None = None,
+) -> Branch:
+    """primary: what the auxiliary branch's integer network sees as well."""
+
+    def layer(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        return (
+            arrays[f"{name}_weight"],
+            arrays[f"{name}_bias"],
+            arrays[f"{name}_shift"],
+            int(arrays[f"{name}_clip"]),
+        )
+
+    layers = [layer(f"{prefix}_scale{k}") for k in range(config["scale_layers"])]
+    latent, hyper = int(config["latent"]), int(config["hyper"])
+    hyper_tables = _tables(arrays, f"{prefix}_hyper")
+    if len(hyper_tables) != hyper:
+        raise ValueError(f"{prefix}: {len(hyper_tables)} hyper tables for {hyper} channels")
+    latent_tables = _tables(arrays, f"{prefix}_latent")
+    neighbours, heads = layer(f"{prefix}_neighbours"), layer(f"{prefix}_heads")
+    slices = PASSES if primary else 1
+    if config["pass_order"] != PASS_ORDER or config["slices"] != slices:
+        raise ValueError(f"{prefix}: pass_order must be {PASS_ORDER} and slices {slices}")
+    context = ScaleContext(neighbours, heads, np.array(PASS_ORDER, np.uint8))
+    seen, planes = (primary.hyper, primary.latent) if primary else (0, 0)
+    found = layers[0][0].shape[1], layers[-1][0].shape[0], context.latent, context.other
+    outputs = (latent + context.hidden) * (HYPER_STRIDE // LATENT_STRIDE) ** 2
+    if found != (hyper + seen, outputs, latent, planes):
+        raise ValueError(f"{prefix}: a scale network of {found} channels does not fit")
+    if heads[3] >= len(latent_tables):
+        raise ValueError(f"{prefix}: the scale network names table {heads[3]} of {len(latent_tables)}")
+    return Branch(
+        latent=latent,
+        hyper=hyper,
+        levels=int(config["levels"]),
+        slices=slices,
+        hyper_tables=hyper_tables,
+        latent_tables=latent_tables,
+        scale_network=ScaleNetwork(layers, HYPER_STRIDE // LATENT_STRIDE),
+        scale_context=context,
+    )

@@ -1,0 +1,363 @@
+"""`Codec`: pictures -> bytes -> pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, overload
+
+import numpy as np
+
+from . import backends, container, entropy_coding, pixels
+from .backends import BackendInfo
+from .backends.base import Inputs
+from .backends.gpu_pool import GpuBackend
+from .bundle import HYPER_STRIDE, Bundle
+from .container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, number_within, to_fixed
+from .entropy_coding import Symbols
+from .errors import DamagedAuxiliaryWarning, InputError, LimitError
+from .interop import describe, is_on_device, stream_handle
+from .ordered import in_order
+
+Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
+MAX_PIXELS = 1 << 25
+MAX_THREADS = 1024
+
+
+class Codec:
+    """Encoder and decoder of `.rdc` streams; one object may be used by several threads at once.
+
+    model: folder of a bundle (None: the one shipped with the package), for TensorRT one with engines
+    (export/to_engine.py). backend: "auto" (the best that works), "onnxruntime" (on the CPU),
+    "onnxruntime-cuda" or "tensorrt". threads: of ONNX Runtime's networks (None: all cores). session_options:
+    an onnxruntime.SessionOptions to use instead of `threads`. device: number of the GPU (None: that of the
+    calling thread's CUDA context, which is used as it is, else the first). cuda_graphs: repeat what the GPU does for
+    a size as one CUDA graph; off, it takes more of the CPU, but no other thread that waits for the whole device can
+    meet a capture, in which that is an error (docs/backends.md).
+
+    Attributes: `backend`, the one in use and why; `max_pixels`, the largest picture that is accepted, counted
+    after padding to multiples of 64 and checked against the header before anything is allocated (raise
+    it for larger ones; about 200 bytes of memory per pixel are needed).
+
+    Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        threads: int | None = None,
+        session_options: Any = None,
+        device: int | None = None,
+        cuda_graphs: bool = True,
+    ) -> None:
+        if model is not None and not isinstance(model, str | os.PathLike):
+            raise InputError(f"model must be the path of a bundle or None, got {model!r}")
+        if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
+            raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
+        self.bundle = Bundle(model)
+        if type(cuda_graphs) is not bool:
+            raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
+        wanted = backends.BackendOptions(threads, session_options, device, cuda_graphs)
+        self._backend = backends.create(backend, self.bundle, wanted)
+        self._turn = threading.Lock()
+        self.max_pixels = MAX_PIXELS
+
+    @property
+    def backend(self) -> BackendInfo:
+        """The backend in use: its name, the device, and why it was taken; a sentence as a string."""
+        return self._backend.info
+
+    @property
+    def slices(self) -> int:
+        """How many auxiliary slices the model has (0: a single-branch model)."""
+        return 0 if self.bundle.auxiliary is None else self.bundle.auxiliary.slices
+
+    def encode(
+        self,
+        image: Any,
+        quality: float = 50,
+        layers: str | int = "all",
+        base_quality: float | None = None,
+        aux_quality: float | None = None,
+        stream: Any = None,
+    ) -> bytes:
+        """Code a picture: uint8 array [H, W, 3] (RGB) or PIL image, any size from 1x1.
+
+        quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
+        machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
+        quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
+        (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. With a backend on a
+        GPU the picture may be in its memory: anything with `__cuda_array_interface__` or DLPack; it is read
+        after what is queued on `stream`, a CUDA stream of any library. Raises InputError, LimitError,
+        BackendError; CorruptError where the bundle's files changed since it was loaded.
+        """
+
+        if stream is not None:
+            self._gpu("stream")
+        handle = None if stream is None else stream_handle(stream)
+
+        def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
+            return self._backend.run(graph, inputs, handle)
+
+        return self._encode(image, quality, layers, base_quality, aux_quality, run)
+
+    def encode_batch(
+        self,
+        images: Iterable[Any],
+        quality: float = 50,
+        layers: str | int = "all",
+        base_quality: float | None = None,
+        aux_quality: float | None = None,
+        workers: int | None = None,
+    ) -> Iterator[bytes]:
+        """Streams of many pictures, in their order; the same bytes as `encode` gives one by one.
+
+        Pictures may differ in size, and are read from `images` as they are needed. Conversion and entropy coding of
+        some overlap with the networks of another, which run one picture at a time. workers: threads (None: 2 to 4, by
+        the number of cores); at most one picture more than that is held. The first error is raised in
+        place of its result and ends the iteration.
+        """
+
+        def work(image: Any) -> bytes:
+            return self._encode(image, quality, layers, base_quality, aux_quality, self._take_turns)
+
+        return in_order(work, images, _workers(workers))
+
+    def _encode(
+        self,
+        image: Any,
+        quality: float,
+        layers: str | int,
+        base_quality: float | None,
+        aux_quality: float | None,
+        run: Run,
+    ) -> bytes:
+        count = self._layers(layers)
+        if isinstance(layers, int | np.integer) and layers > self.slices:
+            raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
+        on_device = is_on_device(image)
+        if on_device:
+            self._gpu("a picture in GPU memory")
+            described = describe(image)
+            height, width = described.height, described.width
+        else:
+            height, width = pixels.size_of(image)
+        self._check_size(height, width)
+        dial = from_fixed(to_fixed(quality))
+        implied = self.bundle.branch_qualities(dial)
+        base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
+        auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
+        inputs: dict[str, Any] = {
+            "pixels": image if on_device else pixels.to_tensor(pixels.to_rgb(image), HYPER_STRIDE),
+            "base_level": _float(self.bundle.primary.level(base)),
+        }
+        if count and self.bundle.auxiliary is not None:
+            inputs["aux_level"] = _float(self.bundle.auxiliary.level(auxiliary))
+            z1, y1, z2, y2 = (a[0] for a in run("encode_full", inputs))
+            coded = Symbols(z1, y1, z2, y2, count)
+        else:
+            z1, y1 = (a[0] for a in run("encode_base", inputs))
+            coded = Symbols(z1, y1)
+        identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
+        header = Header(width, height, dial, base, auxiliary, *identities)
+        return container.write(header, entropy_coding.write(coded, self.bundle))
+
+    @overload
+    def decode(
+        self,
+        data: Buffer,
+        beta: float = ...,
+        layers: str | int | None = ...,
+        out: None = ...,
+        stream: None = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def decode(
+        self, data: Buffer, beta: float = ..., layers: str | int | None = ..., *, out: Any, stream: Any = ...
+    ) -> Any: ...
+
+    def decode(
+        self,
+        data: Buffer,
+        beta: float = 0.0,
+        layers: str | int | None = None,
+        out: Any = None,
+        stream: Any = None,
+    ) -> Any:
+        """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
+
+        beta: 1 for machines (primary branch alone) to 0 for people. layers: use at most so many
+        auxiliary slices (None: all there are). Where auxiliary data is damaged or cut off, the picture
+        is made without that part, with a DamagedAuxiliaryWarning.
+
+        Returns a NumPy array; with a backend on a GPU, and `out` = "device", a new array in GPU memory
+        (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. stream: a CUDA
+        stream of any library; what is queued on it comes before, and the picture is ready in its order.
+        Without it the picture is ready when this returns.
+
+        Raises TruncatedError, CorruptError, UnsupportedError, WrongModelError, LimitError, InputError,
+        BackendError.
+        """
+        if out is None:
+            if stream is not None:
+                raise InputError(
+                    'stream is of pictures that stay in GPU memory: give out="device" or an array'
+                )
+            picture, problem = self._decode(data, beta, layers, self._backend.run)
+        else:
+            gpu = self._gpu("out")
+            handle = None if stream is None else stream_handle(stream)
+            if not (isinstance(out, str) and out == "device") and not is_on_device(out):
+                raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
+            graph, inputs, header, problem = self._parse(data, beta, layers)
+            target = None if isinstance(out, str) else out
+            picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, handle)
+        _warn(problem)
+        return picture
+
+    def decode_batch(
+        self,
+        streams: Iterable[Buffer],
+        beta: float = 0.0,
+        layers: str | int | None = None,
+        workers: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Pictures of many streams, in their order; what `decode` gives one by one. As `encode_batch`.
+
+        A DamagedAuxiliaryWarning is given when its picture is taken.
+        """
+
+        def work(data: Buffer) -> tuple[np.ndarray, str | None]:
+            return self._decode(data, beta, layers, self._take_turns)
+
+        return _unpacked(in_order(work, streams, _workers(workers)))
+
+    def _take_turns(self, graph: str, inputs: Inputs) -> list[np.ndarray]:
+        if self._backend.parallel:
+            return self._backend.run(graph, inputs)
+        with self._turn:
+            return self._backend.run(graph, inputs)
+
+    def _gpu(self, what: str) -> GpuBackend:
+        """The backend, for arguments that only one on a GPU takes."""
+        if not isinstance(self._backend, GpuBackend):
+            raise InputError(f"{what} needs a backend on a GPU, this is {self.backend.name}")
+        return self._backend
+
+    def _decode(
+        self, data: Buffer, beta: float, layers: str | int | None, run: Run
+    ) -> tuple[np.ndarray, str | None]:
+        """The picture, and what of the stream was damaged or missing."""
+        graph, inputs, header, problem = self._parse(data, beta, layers)
+        (out,) = run(graph, inputs)
+        return pixels.from_tensor(out, header.height, header.width), problem
+
+    def _parse(
+        self, data: Buffer, beta: float, layers: str | int | None
+    ) -> tuple[str, dict[str, np.ndarray], Header, str | None]:
+        """The graph that makes the picture, its inputs, the header, and what of the stream was damaged or missing."""
+        beta = number_within(beta, 1, "beta")
+        count = self._layers("all" if layers is None else layers)
+        stream = self._stream(data)
+        header = stream.header
+        coded = entropy_coding.read(stream, self.bundle, 0 if beta == 1 else count)
+        inputs = {
+            "z1": coded.z1[None],
+            "y1": coded.y1[None],
+            "base_level": _float(self.bundle.primary.level(header.base_quality)),
+        }
+        if coded.slices:
+            assert self.bundle.auxiliary is not None and coded.z2 is not None and coded.y2 is not None
+            inputs["z2"], inputs["y2"] = coded.z2[None], coded.y2[None]
+            inputs["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
+            inputs["slices"] = np.array([coded.slices], np.int32)
+            inputs["beta"] = _float(beta)
+        return "decode_full" if coded.slices else "decode_base", inputs, header, coded.problem
+
+    def info(self, data: Buffer) -> dict[str, Any]:
+        """What a stream says of itself, without decoding it; any model's stream, JSON-ready.
+
+        width, height; quality, base_quality, aux_quality; model ("parsing/picture" identity in hex);
+        chunks: list of type, offset, length, state ("ok", "missing", "truncated", "damaged").
+        """
+        stream = container.read(data, max_pixels=self.max_pixels)
+        header = stream.header
+        return {
+            "width": header.width,
+            "height": header.height,
+            "quality": header.quality,
+            "base_quality": header.base_quality,
+            "aux_quality": header.aux_quality,
+            "model": f"{header.parse_id.hex()}/{header.picture_id.hex()}",
+            "chunks": [
+                {"type": c.name, "offset": c.offset, "length": c.length, "state": c.state.value}
+                for c in stream.chunks
+            ],
+        }
+
+    def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
+        """Decoded integers, for conformance tests: int32 arrays [C, h, w].
+
+        primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (zeros in
+        slices that were not received). Raises and warns as `decode` does.
+        """
+        coded = entropy_coding.read(self._stream(data), self.bundle, self.slices)
+        _warn(coded.problem)
+        found = {"primary_hyper": coded.z1, "primary_latents": coded.y1}
+        if coded.z2 is not None and coded.y2 is not None:
+            found["auxiliary_hyper"] = coded.z2
+            found["auxiliary_latents"] = coded.y2
+        return found
+
+    def _stream(self, data: Buffer) -> container.Stream:
+        stream = container.read(data, max_pixels=self.max_pixels)
+        container.identify(stream.header, self.bundle.parse_id, self.bundle.picture_id)
+        self._check_size(stream.header.height, stream.header.width)
+        return stream
+
+    def _check_size(self, height: int, width: int) -> None:
+        """LimitError for pictures over the limit with their padding, which decides what is allocated."""
+        rows, columns = (-(-side // HYPER_STRIDE) for side in (height, width))
+        if max(height, width) > MAX_SIDE or rows * columns * HYPER_STRIDE**2 > self.max_pixels:
+            raise LimitError(
+                f"picture of {width}x{height} is over the limit of {self.max_pixels} pixels, "
+                f"counted in blocks of {HYPER_STRIDE}x{HYPER_STRIDE}"
+            )
+
+    def _layers(self, layers: str | int) -> int:
+        """Number of auxiliary slices that `layers` asks for, at most as many as the model has."""
+        if isinstance(layers, str) and layers in ("base", "all"):
+            return 0 if layers == "base" else self.slices
+        if isinstance(layers, bool) or not isinstance(layers, int | np.integer) or layers < 0:
+            raise InputError(f'layers must be "all", "base" or a number of slices, got {layers!r}')
+        return min(int(layers), self.slices)
+
+
+def _warn(problem: str | None) -> None:
+    if problem is not None:
+        # Where the caller of Codec is: this function, the method, then that.
+        warnings.warn(f"decoded without it: {problem}", DamagedAuxiliaryWarning, stacklevel=3)
+
+
+def _unpacked(found: Generator[tuple[np.ndarray, str | None], None, None]) -> Iterator[np.ndarray]:
+    with contextlib.closing(found):  # its threads end with this, also where the warning is an error
+        for picture, problem in found:
+            _warn(problem)
+            yield picture
+
+
+def _workers(count: int | None) -> int:
+    if count is None:
+        return min(4, max(2, os.cpu_count() or 2))
+    if type(count) is not int or not 1 <= count <= MAX_THREADS:
+        raise InputError(f"workers must be 1 to {MAX_THREADS} or None, got {count!r}")
+    return count
+
+
+def _float(value: float) -> np.ndarray:
+    return np.array([value], np.float32)

@@ -1,0 +1,83 @@
+"""Pictures as users have them <-> the padded int8 tensors at the graphs' borders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+_PLAIN_MODES = ("RGB", "L", "1", "P")
+
+
+def size_of(image: Any) -> tuple[int, int]:
+    """(height, width) of what `to_rgb` would take, from its description alone: no pixel is decoded.
+
+    Raises InputError for everything that is not an 8-bit picture with a rule: arrays must be uint8
+    [H, W, 3]; PIL modes RGB, L, 1 and P are taken (grey is repeated into the three channels), while
+    transparency, 16-bit, float, CMYK and other colour spaces are refused, because what to do with them
+    is the caller's decision. Files that Pillow itself reduces to 8 bits (16-bit RGB in PNG, PPM or TIFF)
+    are refused as long as they are not loaded yet; afterwards nothing tells them apart. Nor does anything in
+    AVIF and JPEG 2000 files: they are taken as Pillow gives them.
+    """
+    if isinstance(image, np.ndarray):
+        if isinstance(image, np.ma.MaskedArray):
+            raise InputError("image array is masked, and masks are not coded")
+        if image.dtype != np.uint8:
+            raise InputError(f"image array must be uint8, got {image.dtype}")
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"image array must have shape (height, width, 3), got {image.shape}")
+        height, width = image.shape[:2]
+    else:
+        mode = getattr(image, "mode", None)
+        if mode is None or not hasattr(image, "convert"):
+            raise InputError(f"image must be a uint8 array or a PIL image, got {type(image).__name__}")
+        # The attribute knows of palettes with transparency too; objects that only look like images lack it.
+        transparent = getattr(image, "has_transparency_data", "transparency" in image.info)
+        what = f"{mode} with transparency" if transparent else mode
+        if what not in _PLAIN_MODES:
+            raise InputError(f"no rule for images of mode {what}: convert to RGB first")
+        if _is_deep(image):
+            raise InputError("no rule for images of 16 bits a channel: reduce to 8 bits first")
+        width, height = image.size
+    if 0 in (height, width):
+        raise InputError("image has no pixels")
+    return height, width
+
+
+def _is_deep(image: Any) -> bool:
+    """Does a PIL image still to be decoded hold more than 8 bits a sample, which Pillow would drop?"""
+    for codec, _, _, args in getattr(image, "tile", ()):
+        values = args if isinstance(args, tuple) else (args,)
+        if any(isinstance(v, str) and ";16" in v for v in values):
+            return True
+        if codec.startswith("ppm") and any(isinstance(v, int) and v > 255 for v in values):
+            return True
+    return False
+
+
+def to_rgb(image: Any) -> np.ndarray:
+    """uint8 [H, W, 3] of an array or a PIL image; raises InputError as `size_of` does, and for a PIL
+    image whose file turns out to be damaged."""
+    size_of(image)
+    if isinstance(image, np.ndarray):
+        return image
+    try:
+        return np.asarray(image.convert("RGB"))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow decodes files here, and its readers raise almost anything
+        raise InputError(f"damaged image: {error or type(error).__name__}") from None
+
+
+def to_tensor(rgb: np.ndarray, stride: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> int8 [1, H', W', 3] of value - 128, edges repeated up to multiples of `stride`."""
+    pad = [(0, -side % stride) for side in rgb.shape[:2]]
+    padded = np.pad(rgb, (*pad, (0, 0)), mode="edge")
+    return (padded ^ np.uint8(0x80)).view(np.int8)[None]
+
+
+def from_tensor(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Inverse of `to_tensor`, without the padding; a new array."""
+    return pixels[0, :height, :width].view(np.uint8) ^ np.uint8(0x80)
