@@ -27,6 +27,7 @@ from tqdm import tqdm
 from benchmarks.common import table
 from benchmarks.tasks import TASKS, Picture, Score, Task
 from rdc_codec import Codec
+from rdc_codec.codec import Layers
 
 Coder = Callable[[Picture, float], tuple[int, Picture]]  # picture, quality -> bytes, picture decoded
 
@@ -67,7 +68,7 @@ def by_pictures(tasks: list[Task]) -> list[list[Task]]:
     return list(groups.values())
 
 
-def rdc(codec: Codec, layers: str, beta: float, whole_base: bool = False) -> Coder:
+def rdc(codec: Codec, layers: Layers, beta: float, whole_base: bool = False) -> Coder:
     def code(rgb: Picture, quality: float) -> tuple[int, Picture]:
         stream = codec.encode(rgb, quality, layers=layers, base_quality=quality if whole_base else None)
         return len(stream), codec.decode(stream, beta=beta)

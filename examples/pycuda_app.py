@@ -38,14 +38,14 @@ def main() -> None:
 
         # A picture in: any kernel of the application may have written it, on this stream.
         pixels = np.asarray(Image.open(args.photo).convert("RGB"))
-        frame = gpuarray.to_gpu_async(pixels, stream=stream)
-        data = codec.encode(frame, args.quality, stream=stream)
+        frame = gpuarray.to_gpu_async(pixels, cuda_stream=stream)
+        data = codec.encode(frame, args.quality, cuda_stream=stream)
         print(f"{len(data)} bytes, {8 * len(data) / (pixels.shape[0] * pixels.shape[1]):.3f} bits per pixel")
 
         # A picture out, into memory of the application: a GPUArray, or a view of any DeviceAllocation.
         memory = cuda.mem_alloc(pixels.nbytes)
         target = gpuarray.GPUArray(pixels.shape, np.uint8, gpudata=memory)
-        codec.decode(data, out=target, stream=stream)  # returns while the GPU works
+        codec.decode(data, out=target, cuda_stream=stream)  # returns while the GPU works
         decoded = target.get_async(stream=stream)
         stream.synchronize()
         Image.fromarray(decoded).save(args.output)

@@ -346,11 +346,11 @@ def test_streams_of_the_caller_are_kept_in_order(bound, lanes, photo) -> None:
     class PycudaStream:
         handle = 11
 
-    stream = bound.encode(HostArray(photo, stream=1), stream=PycudaStream())
+    stream = bound.encode(HostArray(photo, stream=1), cuda_stream=PycudaStream())
     everything = ("all", None)  # that was left from the picture before
     assert lanes[0].waited == [everything, ("before", 11), ("before", 1), everything]
     lanes[0].waited.clear()
-    bound.decode(stream, out="device", stream=PycudaStream())
+    bound.decode(stream, out="device", cuda_stream=PycudaStream())
     assert lanes[0].waited == [everything, ("before", 11), ("after", 11)], "no wait for this picture"
     lanes[0].waited.clear()
     bound.decode(stream, out="device")
@@ -393,9 +393,9 @@ def test_pictures_left_on_a_stream_do_not_run_into_each_other(tiny, photos, monk
     codec._backend = GpuBackend(BackendInfo("late", "host", "a test"), codec.bundle, launcher, open_lane)
     streams = [tiny.encode(p[:64, :128], 50) for p in photos]
     streams += [tiny.encode(photos[0][: 64 * k, :64], 50) for k in range(1, 7)]  # more sizes than are kept
-    pictures = [codec.decode(stream, out="device", stream=3) for stream in streams]
+    pictures = [codec.decode(stream, out="device", cuda_stream=3) for stream in streams]
     with pytest.raises(InputError):
-        codec.decode(streams[0], out=HostArray(np.zeros((1, 1, 3), np.uint8)), stream=3)
+        codec.decode(streams[0], out=HostArray(np.zeros((1, 1, 3), np.uint8)), cuda_stream=3)
     made[0].synchronise()
     assert len(made) == 1
     for stream, picture in zip(streams, pictures, strict=True):
@@ -424,12 +424,12 @@ def test_a_codec_on_the_cpu_says_that_it_takes_no_device_memory(tiny, photo) -> 
     stream = tiny.encode(photo)
     with pytest.raises(InputError, match="a picture in GPU memory needs a backend on a GPU"):
         tiny.encode(HostArray(photo))
-    with pytest.raises(InputError, match="stream needs a backend on a GPU"):
-        tiny.encode(photo, stream=0)
+    with pytest.raises(InputError, match="cuda_stream needs a backend on a GPU"):
+        tiny.encode(photo, cuda_stream=0)
     with pytest.raises(InputError, match="out needs a backend on a GPU"):
         tiny.decode(stream, out="device")
-    with pytest.raises(InputError, match="stream is of pictures"):
-        tiny.decode(stream, stream=0)
+    with pytest.raises(InputError, match="cuda_stream is for pictures"):
+        tiny.decode(stream, cuda_stream=0)
 
 
 def test_many_threads_share_a_few_lanes(tiny, bound, lanes, photos) -> None:

@@ -183,9 +183,9 @@ def test_the_order_of_the_callers_stream_is_kept(on_gpu, photo, torch) -> None:
         tensor = torch.zeros(photo.shape, dtype=torch.uint8, device="cuda")
         torch.cuda._sleep(200_000_000)  # the picture comes late
         tensor.copy_(torch.from_numpy(photo).pin_memory(), non_blocking=True)
-        assert on_gpu.encode(tensor, stream=side) == expected
+        assert on_gpu.encode(tensor, cuda_stream=side) == expected
         out = torch.zeros_like(tensor)
-        on_gpu.decode(expected, out=out, stream=side)
+        on_gpu.decode(expected, out=out, cuda_stream=side)
         later = out.clone()  # queued, not waited for
     side.synchronize()
     np.testing.assert_array_equal(later.cpu().numpy(), shown)
@@ -218,10 +218,10 @@ def test_a_context_of_the_application_is_used(foreign_context, engines: Path, ph
     }
     array = type("Array", (), {"__cuda_array_interface__": about})()
     stream = driver.cuStreamCreate(0)[1]
-    data = codec.encode(array, stream=stream)
+    data = codec.encode(array, cuda_stream=stream)
     assert data == codec.encode(photo)
     for _ in range(3):
-        codec.decode(data, out=array, stream=stream)
+        codec.decode(data, out=array, cuda_stream=stream)
     found = np.zeros_like(photo)
     driver.cuMemcpyDtoHAsync(found.ctypes.data, memory, photo.nbytes, stream)
     driver.cuStreamSynchronize(stream)
@@ -241,7 +241,7 @@ def test_pictures_left_on_a_stream_do_not_run_into_each_other(on_gpu, photos, to
         torch.cuda._sleep(200_000_000)
         found = [torch.zeros(256, 256, 3, dtype=torch.uint8, device="cuda") for _ in streams]
         for stream, out in zip(streams, found, strict=True):
-            on_gpu.decode(stream, out=out, stream=side)
+            on_gpu.decode(stream, out=out, cuda_stream=side)
     side.synchronize()
     for out, expected in zip(found, shown, strict=True):
         np.testing.assert_array_equal(out.cpu().numpy(), expected)
@@ -405,10 +405,10 @@ def test_an_application_with_a_pycuda_context_of_its_own(engines: Path, photo, o
     context = cuda.Device(0).make_context()
     try:
         codec, stream = Codec(engines, backend="tensorrt"), cuda.Stream()
-        data = codec.encode(gpuarray.to_gpu_async(photo, stream=stream), stream=stream)
+        data = codec.encode(gpuarray.to_gpu_async(photo, stream=stream), cuda_stream=stream)
         memory = cuda.mem_alloc(photo.nbytes)
         target = gpuarray.GPUArray(photo.shape, np.uint8, gpudata=memory)
-        codec.decode(data, out=target, stream=stream)
+        codec.decode(data, out=target, cuda_stream=stream)
         found = target.get_async(stream=stream)
         stream.synchronize()
         assert_same_picture(found, on_cpu.decode(data), is_half(codec))

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from .codec import MAX_PIXELS, Codec
+from .codec import MAX_PIXELS, Codec, Layers
 from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, CodecWarning, InputError, LimitError
 
@@ -84,9 +84,11 @@ def _beta(_: click.Context, option: click.Parameter, value: float) -> float:
         raise BadInput(str(error)) from None
 
 
-def _layers(_: click.Context, option: click.Parameter, value: str) -> str | int:
-    if value in ("all", "base"):
-        return value
+def _layers(_: click.Context, option: click.Parameter, value: str) -> Layers:
+    if value == "all":
+        return "all"
+    if value == "base":
+        return "base"
     if not value.isdecimal():
         raise BadInput(f"{option.opts[-1]} must be all, base or a number of slices, got {value}")
     return int(value)
@@ -150,7 +152,7 @@ def encode(
     quality: float,
     base_quality: float | None,
     aux_quality: float | None,
-    layers: str | int,
+    layers: Layers,
     model: Path | None,
     backend: str,
     threads: int | None,

@@ -7,22 +7,31 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import numpy as np
 
 from . import backends, container, entropy_coding, pixels
 from .backends import BackendInfo
-from .backends.base import Inputs
+from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
 from .bundle import HYPER_STRIDE, Bundle
-from .container import ID_BYTES, MAX_SIDE, Buffer, Header, from_fixed, number_within, to_fixed
+from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
 from .errors import DamagedAuxiliaryWarning, InputError, LimitError
 from .interop import describe, is_on_device, stream_handle
 from .ordered import in_order
+from .types import Buffer, CudaStreamLike, DeviceArray, HostImage, ImageLike, Picture
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from .backends.cuda import DevicePicture
+
+Target = TypeVar("Target", bound=DeviceArray)
 
 Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
+Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
 MAX_PIXELS = 1 << 25
 MAX_THREADS = 1024
 
@@ -30,39 +39,40 @@ MAX_THREADS = 1024
 class Codec:
     """Encoder and decoder of `.rdc` streams; one object may be used by several threads at once.
 
-    model: folder of a bundle (None: the one shipped with the package), for TensorRT one with engines
-    (export/to_engine.py). backend: "auto" (the best that works), "onnxruntime" (on the CPU),
-    "onnxruntime-cuda" or "tensorrt". threads: of ONNX Runtime's networks (None: all cores). session_options:
-    an onnxruntime.SessionOptions to use instead of `threads`. device: number of the GPU (None: that of the
-    calling thread's CUDA context, which is used as it is, else the first). cuda_graphs: repeat what the GPU does for
-    a size as one CUDA graph; off, it takes more of the CPU, but no other thread that waits for the whole device can
-    meet a capture, in which that is an error (docs/backends.md).
+    model: folder of a bundle, for TensorRT one with engines (export/to_engine.py); a `Bundle` that is loaded already;
+    None for the one shipped with the package. backend: "auto" (the best that works), "onnxruntime" (on the CPU),
+    "onnxruntime-cuda" or "tensorrt"; or an object of yours that runs the bundle's graphs
+    (`rdc_codec.backends.Backend`), which the four arguments after this one are not for. threads: of ONNX Runtime's
+    networks (None: all cores). session_options: an onnxruntime.SessionOptions to use instead of `threads`. device:
+    number of the GPU (None: that of the calling thread's CUDA context, which is used as it is, else the first).
+    cuda_graphs: repeat what the GPU does for a size as one CUDA graph; off, it takes more of the CPU, but no other
+    thread that waits for the whole device can meet a capture, in which that is an error (docs/backends.md).
 
-    Attributes: `backend`, the one in use and why; `max_pixels`, the largest picture that is accepted, counted
-    after padding to multiples of 64 and checked against the header before anything is allocated (raise
-    it for larger ones; about 200 bytes of memory per pixel are needed).
+    Attributes: `bundle`, the loaded model; `backend`, the one in use and why; `max_pixels`, the largest picture that
+    is accepted, counted after padding to multiples of 64 and checked against the header before anything is allocated
+    (raise it for larger ones; both ways take up to about 120 bytes of memory a pixel, 250 for small pictures).
 
     Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | None = None,
-        backend: str = "auto",
+        model: str | os.PathLike[str] | Bundle | None = None,
+        backend: str | Backend = "auto",
         threads: int | None = None,
-        session_options: Any = None,
+        session_options: onnxruntime.SessionOptions | None = None,
         device: int | None = None,
         cuda_graphs: bool = True,
     ) -> None:
-        if model is not None and not isinstance(model, str | os.PathLike):
-            raise InputError(f"model must be the path of a bundle or None, got {model!r}")
+        if model is not None and not isinstance(model, str | os.PathLike | Bundle):
+            raise InputError(f"model must be the path of a bundle, a Bundle or None, got {model!r}")
         if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
             raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
-        self.bundle = Bundle(model)
         if type(cuda_graphs) is not bool:
             raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
-        wanted = backends.BackendOptions(threads, session_options, device, cuda_graphs)
-        self._backend = backends.create(backend, self.bundle, wanted)
+        self.bundle = model if isinstance(model, Bundle) else Bundle(model)
+        options = backends.BackendOptions(threads, session_options, device, cuda_graphs)
+        self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
 
@@ -78,12 +88,12 @@ class Codec:
 
     def encode(
         self,
-        image: Any,
+        image: ImageLike,
         quality: float = 50,
-        layers: str | int = "all",
+        layers: Layers = "all",
         base_quality: float | None = None,
         aux_quality: float | None = None,
-        stream: Any = None,
+        cuda_stream: CudaStreamLike | None = None,
     ) -> bytes:
         """Code a picture: uint8 array [H, W, 3] (RGB) or PIL image, any size from 1x1.
 
@@ -92,13 +102,13 @@ class Codec:
         quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
         (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. With a backend on a
         GPU the picture may be in its memory: anything with `__cuda_array_interface__` or DLPack; it is read
-        after what is queued on `stream`, a CUDA stream of any library. Raises InputError, LimitError,
+        after what is queued on `cuda_stream`, a CUDA stream of any library. Raises InputError, LimitError,
         BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
 
-        if stream is not None:
-            self._gpu("stream")
-        handle = None if stream is None else stream_handle(stream)
+        if cuda_stream is not None:
+            self._gpu("cuda_stream")
+        handle = None if cuda_stream is None else stream_handle(cuda_stream)
 
         def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
             return self._backend.run(graph, inputs, handle)
@@ -107,9 +117,9 @@ class Codec:
 
     def encode_batch(
         self,
-        images: Iterable[Any],
+        images: Iterable[ImageLike],
         quality: float = 50,
-        layers: str | int = "all",
+        layers: Layers = "all",
         base_quality: float | None = None,
         aux_quality: float | None = None,
         workers: int | None = None,
@@ -122,16 +132,16 @@ class Codec:
         place of its result and ends the iteration.
         """
 
-        def work(image: Any) -> bytes:
+        def work(image: ImageLike) -> bytes:
             return self._encode(image, quality, layers, base_quality, aux_quality, self._take_turns)
 
         return in_order(work, images, _workers(workers))
 
     def _encode(
         self,
-        image: Any,
+        image: ImageLike,
         quality: float,
-        layers: str | int,
+        layers: Layers,
         base_quality: float | None,
         aux_quality: float | None,
         run: Run,
@@ -139,20 +149,20 @@ class Codec:
         count = self._layers(layers)
         if isinstance(layers, int | np.integer) and layers > self.slices:
             raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
-        on_device = is_on_device(image)
-        if on_device:
+        if is_on_device(image):
             self._gpu("a picture in GPU memory")
             described = describe(image)
             height, width = described.height, described.width
         else:
-            height, width = pixels.size_of(image)
+            host = cast("HostImage", image)
+            height, width = pixels.size_of(host)
         self._check_size(height, width)
         dial = from_fixed(to_fixed(quality))
         implied = self.bundle.branch_qualities(dial)
         base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
         auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
         inputs: dict[str, Any] = {
-            "pixels": image if on_device else pixels.to_tensor(pixels.to_rgb(image), HYPER_STRIDE),
+            "pixels": image if is_on_device(image) else pixels.to_tensor(pixels.to_rgb(host), HYPER_STRIDE),
             "base_level": _float(self.bundle.primary.level(base)),
         }
         if count and self.bundle.auxiliary is not None:
@@ -171,23 +181,40 @@ class Codec:
         self,
         data: Buffer,
         beta: float = ...,
-        layers: str | int | None = ...,
+        layers: Layers | None = ...,
         out: None = ...,
-        stream: None = ...,
-    ) -> np.ndarray: ...
+        cuda_stream: None = ...,
+    ) -> Picture: ...
 
     @overload
     def decode(
-        self, data: Buffer, beta: float = ..., layers: str | int | None = ..., *, out: Any, stream: Any = ...
-    ) -> Any: ...
+        self,
+        data: Buffer,
+        beta: float = ...,
+        layers: Layers | None = ...,
+        *,
+        out: Literal["device"],
+        cuda_stream: CudaStreamLike | None = ...,
+    ) -> DevicePicture: ...
+
+    @overload
+    def decode(
+        self,
+        data: Buffer,
+        beta: float = ...,
+        layers: Layers | None = ...,
+        *,
+        out: Target,
+        cuda_stream: CudaStreamLike | None = ...,
+    ) -> Target: ...
 
     def decode(
         self,
         data: Buffer,
         beta: float = 0.0,
-        layers: str | int | None = None,
-        out: Any = None,
-        stream: Any = None,
+        layers: Layers | None = None,
+        out: DeviceArray | Literal["device"] | None = None,
+        cuda_stream: CudaStreamLike | None = None,
     ) -> Any:
         """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
 
@@ -196,22 +223,22 @@ class Codec:
         is made without that part, with a DamagedAuxiliaryWarning.
 
         Returns a NumPy array; with a backend on a GPU, and `out` = "device", a new array in GPU memory
-        (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. stream: a CUDA
-        stream of any library; what is queued on it comes before, and the picture is ready in its order.
+        (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. cuda_stream: a
+        CUDA stream of any library; what is queued on it comes before, and the picture is ready in its order.
         Without it the picture is ready when this returns.
 
         Raises TruncatedError, CorruptError, UnsupportedError, WrongModelError, LimitError, InputError,
         BackendError.
         """
         if out is None:
-            if stream is not None:
+            if cuda_stream is not None:
                 raise InputError(
-                    'stream is of pictures that stay in GPU memory: give out="device" or an array'
+                    'cuda_stream is for pictures that stay in GPU memory: give out="device" or an array'
                 )
             picture, problem = self._decode(data, beta, layers, self._backend.run)
         else:
             gpu = self._gpu("out")
-            handle = None if stream is None else stream_handle(stream)
+            handle = None if cuda_stream is None else stream_handle(cuda_stream)
             if not (isinstance(out, str) and out == "device") and not is_on_device(out):
                 raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
             graph, inputs, header, problem = self._parse(data, beta, layers)
@@ -224,15 +251,15 @@ class Codec:
         self,
         streams: Iterable[Buffer],
         beta: float = 0.0,
-        layers: str | int | None = None,
+        layers: Layers | None = None,
         workers: int | None = None,
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[Picture]:
         """Pictures of many streams, in their order; what `decode` gives one by one. As `encode_batch`.
 
         A DamagedAuxiliaryWarning is given when its picture is taken.
         """
 
-        def work(data: Buffer) -> tuple[np.ndarray, str | None]:
+        def work(data: Buffer) -> tuple[Picture, str | None]:
             return self._decode(data, beta, layers, self._take_turns)
 
         return _unpacked(in_order(work, streams, _workers(workers)))
@@ -250,15 +277,15 @@ class Codec:
         return self._backend
 
     def _decode(
-        self, data: Buffer, beta: float, layers: str | int | None, run: Run
-    ) -> tuple[np.ndarray, str | None]:
+        self, data: Buffer, beta: float, layers: Layers | None, run: Run
+    ) -> tuple[Picture, str | None]:
         """The picture, and what of the stream was damaged or missing."""
         graph, inputs, header, problem = self._parse(data, beta, layers)
         (out,) = run(graph, inputs)
         return pixels.from_tensor(out, header.height, header.width), problem
 
     def _parse(
-        self, data: Buffer, beta: float, layers: str | int | None
+        self, data: Buffer, beta: float, layers: Layers | None
     ) -> tuple[str, dict[str, np.ndarray], Header, str | None]:
         """The graph that makes the picture, its inputs, the header, and what of the stream was damaged or missing."""
         beta = number_within(beta, 1, "beta")
@@ -329,7 +356,7 @@ class Codec:
                 f"counted in blocks of {HYPER_STRIDE}x{HYPER_STRIDE}"
             )
 
-    def _layers(self, layers: str | int) -> int:
+    def _layers(self, layers: Layers) -> int:
         """Number of auxiliary slices that `layers` asks for, at most as many as the model has."""
         if isinstance(layers, str) and layers in ("base", "all"):
             return 0 if layers == "base" else self.slices
@@ -344,7 +371,7 @@ def _warn(problem: str | None) -> None:
         warnings.warn(f"decoded without it: {problem}", DamagedAuxiliaryWarning, stacklevel=3)
 
 
-def _unpacked(found: Generator[tuple[np.ndarray, str | None], None, None]) -> Iterator[np.ndarray]:
+def _unpacked(found: Generator[tuple[Picture, str | None], None, None]) -> Iterator[Picture]:
     with contextlib.closing(found):  # its threads end with this, also where the warning is an error
         for picture, problem in found:
             _warn(problem)

@@ -23,6 +23,7 @@ from .errors import (
     WrongModelError,
 )
 from .native import crc32c
+from .types import Buffer
 
 MAGIC = b"RDC"
 VERSION = 1
@@ -37,8 +38,6 @@ _TYPE_BITS = 2  # of a directory entry; a type that does not fit them follows as
 _CRC = struct.Struct("<I")
 _HEAD = struct.Struct(f"<B{ID_BYTES}s{ID_BYTES}s")
 _QUALITIES = struct.Struct("<HHH")
-
-Buffer = bytes | bytearray | memoryview
 
 
 class ChunkType(IntEnum):

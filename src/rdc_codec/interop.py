@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from .errors import InputError
+from .types import CudaStreamLike, DeviceArray
 
 _CUDA = (2, 13)  # DLPack's numbers of device and managed memory
 NO_STREAM = -1
@@ -29,16 +30,16 @@ class DeviceImage:
     readonly: bool = False
 
 
-def is_on_device(image: Any) -> bool:
-    """Does this object say that it is an array in GPU memory? Host arrays with DLPack say that they are not."""
+def is_on_device(image: object) -> TypeGuard[DeviceArray]:
+    """Return whether an object says that it is an array in GPU memory; host arrays with DLPack say no."""
     if hasattr(image, "__cuda_array_interface__"):
         return True
     device = getattr(image, "__dlpack_device__", None)
     return callable(device) and int(device()[0]) in _CUDA
 
 
-def describe(image: Any, consumer: int = NO_STREAM) -> DeviceImage:
-    """Raises InputError for what is no uint8 [height, width, 3].
+def describe(image: DeviceArray, consumer: int = NO_STREAM) -> DeviceImage:
+    """Describe an array in GPU memory. Raises InputError unless it is uint8 [height, width, 3].
 
     consumer: handle of the stream that will read or write it (none: it is only asked what it is). DLPack makes that
     stream wait for the producer's; for the CUDA array interface the caller waits for `stream`. DLPack comes first: the
@@ -56,7 +57,7 @@ def describe(image: Any, consumer: int = NO_STREAM) -> DeviceImage:
     return _made(pointer, tuple(about["shape"]), strides, image, stream, readonly)
 
 
-def _from_dlpack(image: Any, consumer: int) -> DeviceImage:
+def _from_dlpack(image: DeviceArray, consumer: int) -> DeviceImage:
     try:
         from cuda.core.utils import StridedMemoryView
     except ImportError as error:
@@ -83,9 +84,13 @@ def _made(
     return DeviceImage(int(pointer), height, width, (row, pixel, colour), owner, stream, bool(readonly))
 
 
-def stream_handle(stream: Any) -> int:
-    """Address of a CUDA stream of any library: a number, or an object with `__cuda_stream__` or one of the attributes
-    `handle` (pycuda, numba), `ptr` (CuPy), `cuda_stream` (PyTorch). Raises InputError for anything else."""
+def stream_handle(cuda_stream: CudaStreamLike) -> int:
+    """Return the address of a CUDA stream of any library.
+
+    It may be a number, or an object with `__cuda_stream__` or one of the attributes `handle` (pycuda, numba), `ptr`
+    (CuPy), `cuda_stream` (PyTorch). Raises InputError for anything else.
+    """
+    stream: Any = cuda_stream
     if hasattr(stream, "__cuda_stream__"):
         return int(stream.__cuda_stream__()[1])
     for name in ("handle", "ptr", "cuda_stream"):
@@ -101,5 +106,5 @@ def stream_handle(stream: Any) -> int:
     except (TypeError, ValueError):
         handle = -1
     if handle < 0:
-        raise InputError(f"stream must be a CUDA stream or its address, got {stream!r}")
+        raise InputError(f"cuda_stream must be a CUDA stream or its address, got {stream!r}")
     return handle

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .types import HostImage, Picture
 
 _PLAIN_MODES = ("RGB", "L", "1", "P")
 
 
-def size_of(image: Any) -> tuple[int, int]:
+def size_of(image: HostImage) -> tuple[int, int]:
     """(height, width) of what `to_rgb` would take, from its description alone: no pixel is decoded.
 
     Raises InputError for everything that is not an 8-bit picture with a rule: arrays must be uint8
@@ -57,7 +58,7 @@ def _is_deep(image: Any) -> bool:
     return False
 
 
-def to_rgb(image: Any) -> np.ndarray:
+def to_rgb(image: HostImage) -> Picture:
     """uint8 [H, W, 3] of an array or a PIL image; raises InputError as `size_of` does, and for a PIL
     image whose file turns out to be damaged."""
     size_of(image)

@@ -157,8 +157,8 @@ def test_pictures_stay_in_memory_of_the_device(gpu: Gpu, photo: np.ndarray) -> N
         assert driver.cuStreamCreate(ctypes.byref(queue), 0) == 0
     for array in (shown, OnlyDlpack()):
         assert codec.encode(array) == stream
-        assert codec.encode(array, stream=queue) == stream
-    assert codec.decode(stream, out=shown, stream=queue) is shown
+        assert codec.encode(array, cuda_stream=queue) == stream
+    assert codec.decode(stream, out=shown, cuda_stream=queue) is shown
     np.testing.assert_array_equal(view(shown), plain.decode(stream))
     driver.cuStreamDestroy_v2(queue)
 

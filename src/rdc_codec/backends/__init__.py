@@ -13,50 +13,63 @@ from .gpu_pool import GpuBackend
 __all__ = ["NAMES", "Backend", "BackendInfo", "BackendOptions", "create"]
 
 
-def create(name: str, bundle: Bundle, wanted: BackendOptions) -> Backend:
-    """Raise BackendError for a name that is unknown or a backend that is missing: never a silent fallback.
+def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> Backend:
+    """Make the backend of this name for a bundle, or take one that the application made.
 
-    "auto" tries the backends in the order of `NAMES`, each on a picture of the smallest size, and its info says what
-    was wrong with the better ones.
+    Raises BackendError for a name that is unknown or a backend that is missing: there is no silent fallback. "auto"
+    tries the backends in the order of `NAMES`, each on a picture of the smallest size, and its info says what was
+    wrong with the better ones. Raises InputError where an object is no backend, or where options are given for it.
     """
-    if name not in NAMES:
-        raise BackendError(f"no backend named {name!r}; this version has {', '.join(NAMES)}")
-    device = wanted.device
+    if not isinstance(backend, str):
+        return _given(backend, options)
+    if backend not in NAMES:
+        raise BackendError(f"no backend named {backend!r}; this version has {', '.join(NAMES)}")
+    device = options.device
     if device is not None and (type(device) is not int or device < 0):
         raise InputError(f"device must be the number of a GPU or None, got {device!r}")
-    if name != "auto":
-        return _MAKERS[name](bundle, wanted)
+    if backend != "auto":
+        return _MAKERS[backend](bundle, options)
     missing = []
     for candidate, make in _MAKERS.items():
         try:
-            backend = make(bundle, wanted)
-            if isinstance(backend, GpuBackend):
-                backend.try_out()
+            made = make(bundle, options)
+            if isinstance(made, GpuBackend):
+                made.try_out()
         except (BackendError, CorruptError, LimitError) as error:  # damaged engines, a GPU without room
             missing.append(f"no {candidate}: {error}")
             continue
         why = "; ".join([*missing, "the best that works"])
-        backend.info = dataclasses.replace(backend.info, why=why)
-        return backend
+        made.info = dataclasses.replace(made.info, why=why)
+        return made
     raise BackendError("; ".join(missing))
 
 
-def _onnx(bundle: Bundle, wanted: BackendOptions) -> Backend:
+def _given(backend: Backend, options: BackendOptions) -> Backend:
+    if missing := [name for name in ("info", "parallel", "run") if not hasattr(backend, name)]:
+        raise InputError(f"backend must be a name or a Backend; {type(backend).__name__} has no {missing[0]}")
+    if options != BackendOptions():
+        raise InputError(
+            "threads, session_options, device and cuda_graphs are for backends that are made by name"
+        )
+    return backend
+
+
+def _onnx(bundle: Bundle, options: BackendOptions) -> Backend:
     from .ort_cpu import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, wanted.threads, wanted.session_options)
+    return OnnxRuntimeBackend(bundle, options.threads, options.session_options)
 
 
-def _onnx_cuda(bundle: Bundle, wanted: BackendOptions) -> Backend:
+def _onnx_cuda(bundle: Bundle, options: BackendOptions) -> Backend:
     from .ort_cuda import create_backend
 
-    return create_backend(bundle, wanted)
+    return create_backend(bundle, options)
 
 
-def _tensorrt(bundle: Bundle, wanted: BackendOptions) -> Backend:
+def _tensorrt(bundle: Bundle, options: BackendOptions) -> Backend:
     from .tensorrt import create_backend
 
-    return create_backend(bundle, wanted)
+    return create_backend(bundle, options)
 
 
 # The best first. What a backend needs is imported with it.

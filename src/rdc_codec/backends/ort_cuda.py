@@ -156,20 +156,20 @@ class OnnxLauncher:
         }
 
 
-def create_backend(bundle: Bundle, wanted: BackendOptions) -> Backend:
+def create_backend(bundle: Bundle, options: BackendOptions) -> Backend:
     """Raises BackendError where ONNX Runtime has no CUDA provider or there is no GPU."""
-    options = options_of(wanted.threads, wanted.session_options)
+    session_options = options_of(options.threads, options.session_options)
     if CUDA not in ort.get_available_providers():
         raise BackendError("this onnxruntime has no CUDAExecutionProvider: onnxruntime-gpu has")
     from .cuda import CudaLane, Gpu
 
-    gpu = Gpu(wanted.device, wanted.cuda_graphs)
+    gpu = Gpu(options.device, options.cuda_graphs)
     if not gpu.is_primary():
         raise BackendError(
             "ONNX Runtime works in the GPU's primary CUDA context only, and the current one is another"
         )
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA and cuDNN of pip's packages
-    launcher = OnnxLauncher(bundle, options, CUDA, "cuda", gpu.device.device_id)
+    launcher = OnnxLauncher(bundle, session_options, CUDA, "cuda", gpu.device.device_id)
     info = BackendInfo("onnxruntime-cuda", gpu.name, "asked for")
     return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu))

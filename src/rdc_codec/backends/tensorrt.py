@@ -186,9 +186,9 @@ class _Launch:
             return None
 
 
-def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], wanted: BackendOptions) -> GpuBackend:
+def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], options: BackendOptions) -> GpuBackend:
     """Raises BackendError where TensorRT or a GPU is missing or does not take the engines."""
-    gpu = Gpu(wanted.device, wanted.cuda_graphs)  # before TensorRT, which does not survive its absence
+    gpu = Gpu(options.device, options.cuda_graphs)  # before TensorRT, which does not survive its absence
     if gpu.driver_version() < MINIMUM_DRIVER:
         raise BackendError(
             f"TensorRT 11 needs a driver for CUDA 13, this one is for {gpu.driver_version() / 1000:g}"
@@ -208,6 +208,6 @@ def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], wanted: Back
     return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu), trial)
 
 
-def create_backend(bundle: Bundle, wanted: BackendOptions) -> GpuBackend:
+def create_backend(bundle: Bundle, options: BackendOptions) -> GpuBackend:
     """Of the engines in the bundle's folder. Raises as `read_record` and `open_backend` do."""
-    return open_backend(bundle, read_record(bundle), wanted)
+    return open_backend(bundle, read_record(bundle), options)

@@ -1,0 +1,61 @@
+"""What callers hand over and get back, as types; nothing here is needed at run time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class CudaArray(Protocol):
+    """An array in GPU memory with the CUDA array interface: CuPy, PyTorch, numba, pycuda."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+
+
+class DlpackArray(Protocol):
+    """An array with DLPack, in GPU memory: CuPy, PyTorch, JAX."""
+
+    def __dlpack__(self, *, stream: Any = ...) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[Any, int]: ...
+
+
+class HasCudaStream(Protocol):
+    """A stream of cuda-core and whoever follows its protocol."""
+
+    def __cuda_stream__(self) -> tuple[int, int]: ...
+
+
+class HasHandle(Protocol):
+    """A stream of pycuda or numba."""
+
+    @property
+    def handle(self) -> Any: ...
+
+
+class HasPointer(Protocol):
+    """A stream of CuPy."""
+
+    @property
+    def ptr(self) -> int: ...
+
+
+class TorchStream(Protocol):
+    """A stream of PyTorch."""
+
+    @property
+    def cuda_stream(self) -> int: ...
+
+
+Picture: TypeAlias = NDArray[np.uint8]  # [height, width, 3], RGB
+DeviceArray: TypeAlias = CudaArray | DlpackArray  # uint8 [height, width, 3] in GPU memory
+HostImage: TypeAlias = "Picture | Image.Image"
+ImageLike: TypeAlias = "Picture | Image.Image | DeviceArray"
+CudaStreamLike: TypeAlias = int | HasCudaStream | HasHandle | HasPointer | TorchStream
+Buffer: TypeAlias = bytes | bytearray | memoryview  # of an .rdc stream
