@@ -15,9 +15,10 @@ import pytest
 from conftest import SHIPPED, TINY
 
 from export import to_engine
+from export.compare import compare_backends
+from export.errors import ExportError
 from export.to_engine import Options, Range, engine_key, shapes_of, strides_of, trtexec
 from export.to_half import copy_bundle
-from export.verify import ExportError, compare_backends
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
 from rdc_codec.bundle import Bundle
 from rdc_codec.errors import BackendError
