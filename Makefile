@@ -11,7 +11,7 @@ VENV_GPU ?= .venv-gpu
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find kernels src -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test test-slow test-gpu lint types clean
+.PHONY: demo test test-slow test-gpu test-wheel lint types clean
 
 demo: $(VENV_DEMO)/.installed
 	$(VENV_DEMO)/bin/python examples/demo.py -o demo_out
@@ -24,6 +24,10 @@ test-slow: $(VENV_TEST)/.installed
 
 test-gpu: $(VENV_GPU)/.installed
 	$(VENV_GPU)/bin/python -m pytest -m gpu
+
+# The wheel, installed in fresh environments outside the clone.
+test-wheel:
+	$(PYTHON) tests/installation/check.py --keep dist
 
 lint: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/ruff check .
