@@ -4,7 +4,8 @@
 
 DATA has the labelled sets and networks of `benchmarks.tasks`. `rdc-base` is the base stream alone, decoded
 at beta = 1, at the rates that the quality dial gives it (--whole-base: up to its highest); `rdc-full` the whole
-stream at beta = 0; `twin` a single-branch bundle trained for MSE alone; `jpeg` and `avif` (speed 6) are Pillow's, 4:2:0.
+stream at beta = 0; `twin` a single-branch bundle trained for MSE alone; `jpeg` and `avif` (speed 6) are
+Pillow's, 4:2:0.
 Bits at equal accuracy: mean of log(bpp / bpp of the other) over the accuracies that both reach, curves made
 monotone; the intervals are 95 % of a paired bootstrap over images (the sets are small).
 """

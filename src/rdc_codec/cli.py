@@ -160,7 +160,9 @@ def encode(
     threads: int | None,
     max_pixels: int,
 ) -> None:
-    """Compress images (any that Pillow opens; folders recursively) to .rdc streams.
+    """Compress 8-bit pictures without transparency to .rdc streams (folders recursively).
+
+    RGB, grey and palette pictures of every type of file that Pillow reads; others are refused in one line.
 
     Pixels are coded upright: an Exif orientation is applied first, as no metadata is kept.
     """
