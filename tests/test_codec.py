@@ -176,7 +176,7 @@ def test_pil_images_with_a_rule_are_taken(tiny: Codec, photo: np.ndarray, mode: 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "CMYK", "YCbCr", "I", "F", "I;16", "HSV", "LAB"])
 def test_pil_images_without_a_rule_are_refused(tiny: Codec, mode: str) -> None:
-    with pytest.raises(InputError, match="images of mode .* are not coded"):
+    with pytest.raises(InputError, match=r"images of mode .* are not coded"):
         tiny.encode(Image.new(mode, (8, 8)))
 
 
@@ -410,19 +410,12 @@ def test_beta_one_does_not_look_at_auxiliary_data(tiny: Codec, photo: np.ndarray
         tiny.decode(stream[:-10])
 
 
-def test_import_is_quick_and_brings_no_training_framework() -> None:
-    script = (
-        "import sys, time; t = time.perf_counter(); import rdc_codec; t = time.perf_counter() - t;"
-        "print(t, [m for m in ('torch', 'onnx', 'compressai', 'onnxscript') if m in sys.modules])"
-    )
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        ).stdout.split(" ", 1)
-        for _ in range(5)
-    ]
-    assert all(found.strip() == "[]" for _, found in runs)
-    assert min(float(seconds) for seconds, _ in runs) <= 0.5
+def test_the_import_brings_nothing_heavy() -> None:
+    """What takes time to load is loaded by who uses it; PyTorch and the package onnx by nobody."""
+    heavy = ("torch", "onnx", "compressai", "onnxscript", "onnxruntime", "PIL", "click")
+    script = f"import sys, rdc_codec; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_large_pictures_need_no_memory_arena() -> None:

@@ -10,6 +10,7 @@ from .errors import InputError
 from .types import HostImage, Picture
 
 _PLAIN_MODES = ("RGB", "L", "1", "P")
+_CODED = "only 8-bit RGB, grey and palette pictures without transparency are"
 
 
 def size_of(image: HostImage) -> tuple[int, int]:
