@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rdc_codec import Codec
 
 QUALITY = 35
-CAPTION = 34
+CAPTION = 74  # two lines that can be read when the sheet is shown at half its size
 GAP = 8
 JPEG_QUALITY = 92  # of the sheet, not of what is shown
 
@@ -29,7 +29,7 @@ def panels(photo: NDArray[np.uint8], quality: float) -> list[tuple[str, NDArray[
     pixels = photo.shape[0] * photo.shape[1]
 
     def caption(name: str, size: int) -> str:
-        return f"{name}: {size:,} bytes, {8 * size / pixels:.2f} bits a pixel"
+        return f"{name}\n{size:,} bytes, {8 * size / pixels:.2f} bits/pixel"
 
     return [
         (caption("original pixels", photo.size), photo),
@@ -42,10 +42,10 @@ def sheet(found: list[tuple[str, NDArray[np.uint8]]]) -> Image.Image:
     """Pictures of one size beside each other, each under its caption."""
     height, width = found[0][1].shape[:2]
     image = Image.new("RGB", (len(found) * (width + GAP) - GAP, height + CAPTION), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=18)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=26)
     for k, (caption, pixels) in enumerate(found):
         left = k * (width + GAP)
-        draw.text((left + 2, 6), caption, fill="black", font=font)
+        draw.text((left + 2, 4), caption, fill="black", font=font)
         image.paste(Image.fromarray(pixels), (left, CAPTION))
     return image
 
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     found = panels(skimage.data.chelsea(), args.quality)
     sheet(found).save(args.output, quality=JPEG_QUALITY, subsampling=0)
-    print(*(caption for caption, _ in found), sep="\n")
+    print(*(caption.replace("\n", ": ") for caption, _ in found), sep="\n")
 
 
 if __name__ == "__main__":
