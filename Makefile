@@ -1,17 +1,20 @@
 # make demo: a photograph compressed and restored, with the light install only.
 # make test: all tests that need neither a GPU nor much time.
 # make test-gpu: those that need one, with TensorRT and ONNX Runtime for it.
+# make test-wheel: the wheel, built, repaired and tried as a user would, outside the clone.
+# make docs: the documentation as a site, in site/.
 
 PYTHON ?= python3
 VENV_DEMO ?= .venv-demo
 VENV_TEST ?= .venv-test
 VENV_GPU ?= .venv-gpu
+VENV_DOCS ?= .venv-docs
 
 # A stamp in each environment is newer than all of these, or the package is installed again.
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find kernels src -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test test-slow test-gpu lint types clean
+.PHONY: demo test test-slow test-gpu test-wheel lint types docs clean
 
 demo: $(VENV_DEMO)/.installed
 	$(VENV_DEMO)/bin/python examples/demo.py -o demo_out
@@ -25,6 +28,9 @@ test-slow: $(VENV_TEST)/.installed
 test-gpu: $(VENV_GPU)/.installed
 	$(VENV_GPU)/bin/python -m pytest -m gpu
 
+test-wheel:
+	$(PYTHON) tests/installation/check.py --keep dist
+
 lint: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/ruff check .
 	$(VENV_TEST)/bin/ruff format --check .
@@ -32,8 +38,11 @@ lint: $(VENV_TEST)/.installed
 types: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m mypy
 
+docs: $(VENV_DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV_DEMO) $(VENV_TEST) $(VENV_GPU) build demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV_DEMO) $(VENV_TEST) $(VENV_GPU) $(VENV_DOCS) build dist site demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV_DEMO)/.installed: $(PACKAGE)
 	test -x $(VENV_DEMO)/bin/python || $(PYTHON) -m venv $(VENV_DEMO)
@@ -43,6 +52,11 @@ $(VENV_DEMO)/.installed: $(PACKAGE)
 $(VENV_TEST)/.installed: $(PACKAGE)
 	test -x $(VENV_TEST)/bin/python || $(PYTHON) -m venv $(VENV_TEST)
 	$(VENV_TEST)/bin/python -m pip install --disable-pip-version-check -q ".[dev]"
+	touch $@
+
+$(VENV_DOCS)/.installed: $(PACKAGE)
+	test -x $(VENV_DOCS)/bin/python || $(PYTHON) -m venv $(VENV_DOCS)
+	$(VENV_DOCS)/bin/python -m pip install --disable-pip-version-check -q ".[docs]"
 	touch $@
 
 # onnxruntime-gpu and onnxruntime own the same folder: only one may be there.

@@ -1,9 +1,8 @@
-"""The `rdc` command on real files with the shipped bundle, and the README's example."""
+"""The `rdc` command on real files with the shipped bundle."""
 
 import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from skimage.data import chelsea
 
 from rdc_codec import Codec, container
 from rdc_codec.cli import main
-from rdc_codec.errors import DamagedAuxiliaryWarning
 
 WIDTH, HEIGHT = 97, 61
 
@@ -338,16 +335,6 @@ def test_a_target_that_cannot_be_written(photo, tmp_path):
 def test_a_device_is_written_to_and_not_replaced(photo):
     assert rdc("encode", photo, "-o", os.devnull).exit_code == 0
     assert Path(os.devnull).is_char_device()
-
-
-def test_example_of_the_readme(tmp_path, monkeypatch, capsys):
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    example, _ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)  # the other one needs a GPU
-    Image.fromarray(chelsea()).save(tmp_path / "photo.png")
-    monkeypatch.chdir(tmp_path)
-    with pytest.warns(DamagedAuxiliaryWarning):
-        exec(example, {})
-    assert capsys.readouterr().out.splitlines()[-1] == "CorruptError not an RDC stream"
 
 
 def test_help_does_not_load_the_codec():

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from . import __version__
 from .codec import MAX_PIXELS, Codec, Layers
 from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, CodecWarning, InputError, LimitError
@@ -46,7 +47,7 @@ class Job(NamedTuple):
 
 
 class _Commands(click.Group):
-    """Its usage errors are one line, as all others."""
+    """Reports usage errors in one line, like every other error."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -113,6 +114,7 @@ _MAX_PIXELS = click.option(
 
 
 @click.group(cls=_Commands)
+@click.version_option(__version__, prog_name="rdc", message="%(prog)s %(version)s")
 def main() -> None:
     """Compress photographs to .rdc streams and restore them.
 
@@ -158,7 +160,9 @@ def encode(
     threads: int | None,
     max_pixels: int,
 ) -> None:
-    """Compress images (any that Pillow opens; folders recursively) to .rdc streams.
+    """Compress 8-bit pictures without transparency to .rdc streams (folders recursively).
+
+    RGB, grey and palette pictures of every type of file that Pillow reads; others are refused in one line.
 
     Pixels are coded upright: an Exif orientation is applied first, as no metadata is kept.
     """

@@ -10,6 +10,7 @@ from .errors import InputError
 from .types import HostImage, Picture
 
 _PLAIN_MODES = ("RGB", "L", "1", "P")
+_CODED = "only 8-bit RGB, grey and palette pictures without transparency are"
 
 
 def size_of(image: HostImage) -> tuple[int, int]:
@@ -38,9 +39,13 @@ def size_of(image: HostImage) -> tuple[int, int]:
         transparent = getattr(image, "has_transparency_data", "transparency" in image.info)
         what = f"{mode} with transparency" if transparent else mode
         if what not in _PLAIN_MODES:
-            raise InputError(f"no rule for images of mode {what}: convert to RGB first")
+            raise InputError(
+                f"images of mode {what} are not coded: only 8-bit RGB, grey and palette without transparency are"
+            )
         if _is_deep(image):
-            raise InputError("no rule for images of 16 bits a channel: reduce to 8 bits first")
+            raise InputError(
+                "images of 16 bits a channel are not coded: only 8-bit RGB, grey and palette without transparency are"
+            )
         width, height = image.size
     if 0 in (height, width):
         raise InputError("image has no pixels")
