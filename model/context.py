@@ -17,7 +17,7 @@ def pass_of(latent: Tensor) -> Tensor:
     """The pass that codes each element of a latent [N, C, h, w]: int64 [1, C, h, w] of 0 to 3.
 
     h and w are even, C is a multiple of 4. A pattern that is repeated: exported, no value of it is made of a shape
-    (export/operators.py says why).
+    (export/function_bodies.py says why).
     """
     channels, height, width = latent.shape[1:]
     order = torch.tensor(PASS_ORDER, device=latent.device)

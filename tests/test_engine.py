@@ -71,9 +71,10 @@ def test_command_lines_are_those_of_trtexec(tmp_path, capsys) -> None:
     assert plain.endswith("--minShapes=z:1x2 --optShapes=z:1x3 --maxShapes=z:2x4")
 
 
-def tree(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Everything below a folder: path -> time and size."""
-    return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in (folder, *folder.rglob("*"))}
+def tree(folder: Path) -> dict[Path, tuple[int, int] | None]:
+    """Everything below a folder: path of a file -> its time and size; folders too, without Python's caches."""
+    found = [p for p in (folder, *folder.rglob("*")) if "__pycache__" not in p.parts]
+    return {p: (p.stat().st_mtime_ns, p.stat().st_size) if p.is_file() else None for p in found}
 
 
 def test_print_trtexec_writes_nothing(tmp_path, monkeypatch, capsys) -> None:

@@ -32,6 +32,11 @@ def test_an_fp16_bundle_is_the_same_model_in_smaller_files(tmp_path) -> None:
     assert small < 0.7 * large
     for graph in after["graphs"].values():
         onnx.checker.check_model(str(tmp_path / "half" / graph["file"]), full_check=True)
+        model = onnx.load(str(tmp_path / "half" / graph["file"]), load_external_data=False)
+        names = [n.name for n in model.graph.node]
+        assert all(names) and len(set(names)) == len(names) and model.doc_string
+        types = {v.type.tensor_type.elem_type for v in model.graph.value_info}
+        assert onnx.TensorProto.FLOAT16 in types, "inner tensors still have their shapes"
 
 
 @pytest.mark.parametrize("name", ["encode_full", "decode_full"])
