@@ -3,7 +3,7 @@
 It is for training a shipped model further (`training.stage1 --init CKPT`), and for checks of the runtime.
 
 The graphs carry most trained tensors under their own names, the tables those of the integer networks (as integers: what
-training had beyond them is settled at export); `training.safetensors` in the bundle has the rest (densities of
+training had beyond them is snapped to them at export); `training.safetensors` in the bundle has the rest (densities of
 hyper-latents and latents, gain tables). The picture identity is recomputed, so a model that comes back is the one
 that was exported.
 """

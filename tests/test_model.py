@@ -115,17 +115,17 @@ def test_scale_network_of_trainer_and_native_code_and_plain_integers_agree(seed:
     np.testing.assert_array_equal(trained[0].numpy(), expected)
 
 
-def test_a_settled_scale_network_is_the_same_network() -> None:
+def test_a_scale_network_snapped_to_integers_is_the_same_network() -> None:
     torch.manual_seed(3)
     net = ScaleNetwork(4, 8, 4, 5)
     torch.nn.init.normal_(net.heads.weight)
     z, symbols = torch.randint(-9, 9, (2, 4, 3, 3)), torch.randint(-3, 4, (2, 4, 12, 12))
     before, loose = net(z, symbols), net.heads.weight.clone()
     net.snap_to_integers()
-    settled = {name: value.clone() for name, value in net.state_dict().items()}
+    snapped = {name: value.clone() for name, value in net.state_dict().items()}
     assert torch.equal(net(z, symbols), before) and not torch.equal(net.heads.weight, loose)
     net.snap_to_integers()
-    assert all(torch.equal(value, settled[name]) for name, value in net.state_dict().items())
+    assert all(torch.equal(value, snapped[name]) for name, value in net.state_dict().items())
 
 
 def test_scale_network_learns_through_its_rounding() -> None:
