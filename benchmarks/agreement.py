@@ -26,7 +26,7 @@ from benchmarks.common import load_torch_model, psnr, table
 from benchmarks.rate_cognition import bits_at_equal_metric
 from benchmarks.tasks import Picture
 from model import RateDistortionCognition
-from model.transforms import fold, unfold
+from model.transforms import to_folded, to_picture
 from training.data import list_images
 
 Opinion = Callable[[Picture], np.ndarray]
@@ -70,10 +70,8 @@ def measure(model: RateDistortionCognition, crops: list[Picture], opinion: Opini
     rows = np.zeros((model.config.levels, 4))
     for level in range(model.config.levels):
         for rgb, old in zip(crops, before, strict=True):
-            out = model.primary(
-                fold(torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255), torch.tensor([float(level)])
-            )
-            shown = (unfold(out.image)[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            out = model.primary(to_folded(rgb), torch.tensor([float(level)]))
+            shown = to_picture(out.image)[0].numpy()
             new = opinion(shown)
             rows[level] += [
                 float(out.bits.sum()) / rgb[..., 0].size,

@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from export.photos import photos
+
 if TYPE_CHECKING:
     from model import RateDistortionCognition
 
-SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-
-
-def photos(folder: str | Path, limit: int | None = None) -> list[tuple[str, np.ndarray]]:
-    """(name, uint8 [H, W, 3]) of the images below a folder, sorted by name; SystemExit if there are none."""
-    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)[:limit]
-    if not paths:
-        raise SystemExit(f"no images under {folder}")
-    return [(p.stem, np.asarray(Image.open(p).convert("RGB"))) for p in paths]
+__all__ = [
+    "Point",
+    "add_options",
+    "bd_rate",
+    "dump",
+    "load_torch_model",
+    "mean_curve",
+    "overlap",
+    "photos",
+    "pillow_point",
+    "psnr",
+    "table",
+]
 
 
 def load_torch_model(path: str | Path) -> RateDistortionCognition:

@@ -17,7 +17,7 @@ import onnxruntime as ort
 from tqdm import tqdm
 
 from benchmarks.common import add_options, photos, table
-from export.reference import TorchReader
+from export.reference import torch_reader
 from rdc_codec import Codec
 
 QUALITIES = (0, 25, 50, 75, 100)
@@ -31,7 +31,7 @@ def readers(model: str | Path | None) -> dict[str, Codec]:
         "1 thread": Codec(model, threads=1),
         "2 threads": Codec(model, threads=2),
         "no graph optimisation": Codec(model, session_options=plain),
-        "PyTorch": TorchReader(model),
+        "PyTorch": torch_reader(model),
     }
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.common import add_options, photos, psnr, table
 from benchmarks.tasks import Picture
-from export.operators import DOMAIN
+from export.function_bodies import DOMAIN
 from export.to_half import conv1x1_as_matmul, copy_bundle, to_half
 from rdc_codec import Codec
 

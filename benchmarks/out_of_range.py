@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.common import load_torch_model, photos, table
 from model import RateDistortionCognition
-from model.transforms import fold
+from model.transforms import to_folded
 
 EDGES = (0, 0.5, 1, 2, 4, 8, 16, 32, 64, np.inf)  # grey levels
 
@@ -27,11 +27,9 @@ def distances(model: RateDistortionCognition, pictures: list[np.ndarray]) -> np.
     found = []
     for rgb in pictures:
         height, width = (side // 64 * 64 for side in rgb.shape[:2])
-        image = (
-            torch.from_numpy(np.ascontiguousarray(rgb[:height, :width])).permute(2, 0, 1)[None].float() / 255
-        )
+        folded = to_folded(rgb[:height, :width])
         for level in torch.linspace(0, model.config.levels - 1, 5):
-            x1 = 255 * model.primary(fold(image), level[None]).image
+            x1 = 255 * model.primary(folded, level[None]).image
             found.append((x1 - x1.clamp(0, 255)).abs().flatten().numpy())
     return np.concatenate(found)
 

@@ -27,7 +27,9 @@ from tqdm import tqdm
 from benchmarks.common import photos, table
 from export.to_engine import parse_size
 from rdc_codec import Codec
-from rdc_codec.backends import NAMES
+from rdc_codec.backends import NAMES, Backend, BackendOptions, create
+from rdc_codec.backends.base import Inputs
+from rdc_codec.bundle import Bundle
 from rdc_codec.errors import BackendError
 
 Row = list[Any]
@@ -61,7 +63,22 @@ def per_second(work: Callable[[], Any], items: int, rounds: int) -> float:
     return items / statistics.median(times)
 
 
-def of_backend(codec: Codec, pictures: list[np.ndarray], quality: float, rounds: int) -> Iterator[Row]:
+class Recorder:
+    """A backend that keeps the inputs of every graph which it passes on."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.info, self.parallel = backend, backend.info, backend.parallel
+        self.inputs: dict[str, dict[str, Any]] = {}
+
+    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
+        self.inputs[graph] = dict(inputs)
+        return self.backend.run(graph, inputs, stream)
+
+
+def of_backend(
+    bundle: Bundle, backend: Backend, pictures: list[np.ndarray], quality: float, rounds: int
+) -> Iterator[Row]:
+    codec, recorder = Codec(bundle, backend=backend), Recorder(backend)
     name, count = codec.backend.name, len(pictures)
     streams = [codec.encode(p, quality) for p in pictures]
     ways: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
@@ -76,42 +93,35 @@ def of_backend(codec: Codec, pictures: list[np.ndarray], quality: float, rounds:
     }
     for way, (encode, decode) in ways.items():
         yield [name, way, per_second(encode, count, rounds), per_second(decode, count, rounds)]
-    recorded: dict[str, dict[str, Any]] = {}
-    run = codec._backend.run
-
-    def record(graph: str, inputs: Any) -> list[np.ndarray]:
-        recorded[graph] = dict(inputs)
-        return run(graph, inputs)
-
-    codec._decode(codec._encode(pictures[0], quality, "all", None, None, record), 0.0, None, record)
+    watched = Codec(bundle, backend=recorder)
+    watched.decode(watched.encode(pictures[0], quality))
+    known = recorder.inputs
     rates = [
-        per_second(lambda g=g: [run(g, recorded[g]) for _ in pictures], count, rounds)  # type: ignore[misc]
-        for g in sorted(recorded, reverse=True)  # encode, decode
+        per_second(lambda g=g: [backend.run(g, known[g]) for _ in pictures], count, rounds)  # type: ignore[misc]
+        for g in sorted(known, reverse=True)  # encode, decode
     ]
     yield [name, "networks", *rates]
 
 
 def of_torch(
-    codec: Codec, picture: np.ndarray, quality: float, count: int, rounds: int, ways: list[str]
+    bundle: Bundle, picture: np.ndarray, quality: float, count: int, rounds: int, ways: list[str]
 ) -> Iterator[Row]:
     import torch
 
     from export.from_bundle import load_model
-    from model.transforms import fold
+    from model.transforms import to_folded
     from rdc_codec import pixels
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(codec.bundle.path).to(device)
+    model = load_model(bundle.path).to(device)
     auxiliary = model.auxiliary
     assert auxiliary is not None, "the comparison is of both branches"
-    signed = torch.from_numpy(pixels.to_tensor(picture, 64)).to(device)
-    qualities = zip(
-        (codec.bundle.primary, codec.bundle.auxiliary), codec.bundle.branch_qualities(quality), strict=True
-    )
+    padded = torch.from_numpy(pixels.to_tensor(picture, 64).view(np.uint8) ^ np.uint8(0x80)).to(device)
+    qualities = zip((bundle.primary, bundle.auxiliary), bundle.branch_qualities(quality), strict=True)
     base, aux = (torch.tensor([b.level(q)], dtype=torch.float32, device=device) for b, q in qualities if b)
 
     def encode() -> Any:
-        folded = fold((signed.float() + 128).permute(0, 3, 1, 2) / 255)
+        folded = to_folded(padded)
         first = model.primary(folded, base)
         return first, auxiliary(folded, aux, first)
 
@@ -177,18 +187,18 @@ def main(argv: list[str] | None = None) -> None:
     height, width = args.size
     pictures = frames(args.data, height, width, args.count)
     rows: list[Row] = []
+    bundle = Bundle(args.model)
     for name in tqdm(args.backends or NAMES[1:], file=sys.stderr):
         try:
-            codec = Codec(args.model, backend=name)
+            backend = create(name, bundle, BackendOptions())
         except BackendError as error:
             if args.backends:
                 raise SystemExit(f"error: {error}") from error
             print(f"no {name}: {error}", file=sys.stderr)
             continue
-        rows += of_backend(codec, pictures, args.quality, args.rounds)
+        rows += of_backend(bundle, backend, pictures, args.quality, args.rounds)
     if args.torch:
-        codec = Codec(args.model, backend="onnxruntime")
-        rows += of_torch(codec, pictures[0], args.quality, args.count, args.rounds, args.torch)
+        rows += of_torch(bundle, pictures[0], args.quality, args.count, args.rounds, args.torch)
     if args.json:
         print(json.dumps({"machine": machine(), "size": args.size, "frames_per_second": rows}, indent=1))
         return

@@ -1,4 +1,6 @@
-"""Bundle -> PyTorch model, exactly: to check the runtime against PyTorch, or to train a shipped model further.
+"""Bundle -> PyTorch model, exactly: `python -m export.from_bundle [BUNDLE] -o CKPT`.
+
+It is for training a shipped model further (`training.stage1 --init CKPT`), and for checks of the runtime.
 
 The graphs carry most trained tensors under their own names, the tables those of the integer networks (as integers: what
 training had beyond them is settled at export); `training.safetensors` in the bundle has the rest (densities of
@@ -8,7 +10,9 @@ that was exported.
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +21,13 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import load_file
 
-from export.identity import picture_identity
-from model import ModelConfig, RateDistortionCognition
+if __package__ in (None, ""):  # run as a script from a clone
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-LEFT_OVER = "training.safetensors"
+from export.bundle_writer import LEFT_OVER
+from model import ModelConfig, RateDistortionCognition, checkpoint
+from model.tables import picture_identity
+from rdc_codec.bundle import DEFAULT
 
 
 def parameter_name(initializer: str) -> str:
@@ -58,3 +65,18 @@ def load_model(bundle: str | Path) -> RateDistortionCognition:
     if picture_identity(model).hex() != manifest["picture_id"]:
         raise ValueError(f"{bundle}: tensors are not those that picture_id names")
     return model.eval()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("bundle", type=Path, nargs="?", default=DEFAULT, help="(default: the shipped one)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="safetensors checkpoint to write")
+    args = parser.parse_args(argv)
+    model = load_model(args.bundle)
+    identity = picture_identity(model).hex()
+    checkpoint.save(args.output, model, {"bundle": str(args.bundle), "picture_id": identity})
+    print(f"{args.output}: the model with picture identity {identity[:8]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -81,6 +81,8 @@ class _Graph(nn.Module):
 
 
 class EncodeBase(_Graph):
+    """Codes a picture for machines: hyper-latents z1 and residual symbols y1 of the primary branch."""
+
     outputs = ("z1", "y1")
 
     def forward(self, pixels: Tensor, base_level: Tensor) -> tuple[Tensor, ...]:
@@ -89,6 +91,8 @@ class EncodeBase(_Graph):
 
 
 class DecodeBase(_Graph):
+    """Makes the picture for machines of what the primary branch coded."""
+
     outputs = ("pixels",)
 
     def forward(self, z1: Tensor, y1: Tensor, base_level: Tensor) -> tuple[Tensor, ...]:
@@ -97,6 +101,8 @@ class DecodeBase(_Graph):
 
 
 class EncodeFull(_Graph):
+    """Codes a picture with both branches; the auxiliary one (z2, y2) refines what the primary one (z1, y1) gives."""
+
     outputs = ("z1", "y1", "z2", "y2")
 
     def forward(self, pixels: Tensor, base_level: Tensor, aux_level: Tensor) -> tuple[Tensor, ...]:
@@ -108,6 +114,8 @@ class EncodeFull(_Graph):
 
 
 class DecodeFull(_Graph):
+    """Makes the picture x1 + (1 - beta) * r of what both branches coded, as far as slices were received."""
+
     outputs = ("pixels",)
 
     def forward(

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator, RectBivariateSpline
 from tqdm import tqdm
 
-from benchmarks.common import add_options, photos, table
+from export.photos import photos
 from rdc_codec import Codec
 
 FINE = 201  # positions of each quality that the path may take
@@ -84,7 +84,9 @@ def choose(surface: Surface, lambdas: np.ndarray, base_share: float) -> list[tup
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add_options(parser)
+    parser.add_argument("--data", required=True, help="folder of training photos")
+    parser.add_argument("--limit", type=int, help="use only so many photos")
+    parser.add_argument("--model", help="bundle (default: the shipped one)")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="JSON for export/to_onnx.py --quality-map"
     )
@@ -118,11 +120,10 @@ def main(argv: list[str] | None = None) -> None:
     figures = [
         (surface.bpp[path[r]], surface.base_bpp[path[r]], -10 * np.log10(surface.mse[path[r]])) for r in kept
     ]
-    rows = [
-        [*map(float, (*place, lambdas[r], *f))]
-        for *place, r, f in zip(*columns.values(), kept, figures, strict=True)
-    ]
-    print(table(["quality", "base", "auxiliary", "lambda", "bpp", "of it base", "PSNR dB"], rows))
+    names = ["quality", "base", "auxiliary", "lambda", "bpp", "of it base", "PSNR dB"]
+    print(" ".join(f"{name:>10}" for name in names))
+    for *place, r, f in zip(*columns.values(), kept, figures, strict=True):
+        print(" ".join(f"{value:10.3f}" for value in (*place, lambdas[r], *f)))
 
 
 if __name__ == "__main__":

@@ -1,56 +1,69 @@
-"""A reader of streams that runs the trained PyTorch model: the reference that every backend must agree with."""
+"""The trained PyTorch model as a backend and as a reader of streams: the reference that all others must agree with."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from export.from_bundle import load_model
+from model import RateDistortionCognition
 from model.context import pass_of
 from model.scale_network import ScaleNetwork
-from model.transforms import unfold
+from model.transforms import to_folded, to_picture
 from rdc_codec import Codec
 from rdc_codec.backends.base import BackendInfo, Inputs
-from rdc_codec.bundle import Branch
+from rdc_codec.bundle import Branch, Bundle
 from rdc_codec.native import ScaleState
 
 
 class TorchBackend:
-    """Decoder graphs of a bundle, computed by PyTorch."""
+    """Runs the graphs of a bundle in PyTorch: `Codec(bundle, backend=TorchBackend(load_model(bundle)))`."""
 
     info = BackendInfo("torch", "cpu", "a reference")
     parallel = False
 
-    def __init__(self, bundle: Path) -> None:
-        self.model = load_model(bundle)
+    def __init__(self, model: RateDistortionCognition) -> None:
+        self.model = model.eval()
 
     @torch.no_grad()
     def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
-        given = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        """Compute the outputs of a graph, in the order of the manifest; `stream` has no meaning on a CPU."""
+        given = {name: torch.tensor(array) for name, array in inputs.items()}
+        results = self._encode(given) if graph.startswith("encode") else self._decode(given)
+        return [r.numpy() for r in results]
+
+    def _encode(self, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        folded = to_folded((given["pixels"].int() + 128).to(torch.uint8))
+        base = self.model.primary(folded, given["base_level"])
+        outputs = [base]
+        if "aux_level" in given:
+            assert self.model.auxiliary is not None
+            outputs.append(self.model.auxiliary(folded, given["aux_level"], base))
+        return [symbols.to(torch.int32) for out in outputs for symbols in (out.z, out.symbols)]
+
+    def _decode(self, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         base = self.model.primary.decode(given["z1"], given["y1"], given["base_level"])
         image = base.image
-        if graph == "decode_full":
+        if "aux_level" in given:
             assert self.model.auxiliary is not None
             residual = self.model.auxiliary.decode(
                 given["z2"], given["y2"], given["aux_level"], given["slices"], base
             )
             image = image + (1 - given["beta"])[:, None, None, None] * residual.image
-        pixels = (unfold(image).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        return [(pixels.numpy() ^ np.uint8(0x80)).view(np.int8)]
+        return [(to_picture(image).int() - 128).to(torch.int8)]
 
 
-class TorchReader(Codec):
-    """`decode` and `symbols` of a Codec, with both the networks and the integer networks run by PyTorch."""
-
-    def __init__(self, bundle: str | Path | None = None) -> None:
-        super().__init__(bundle)
-        self._backend = backend = TorchBackend(self.bundle.path)
-        model = backend.model
-        self.bundle.primary = _with(self.bundle.primary, model.primary.scale_network)
-        if self.bundle.auxiliary is not None and model.auxiliary is not None:
-            self.bundle.auxiliary = _with(self.bundle.auxiliary, model.auxiliary.scale_network)
+def torch_reader(path: str | Path | None = None) -> Codec:
+    """Make a codec whose networks and integer networks are run by PyTorch; the entropy coder stays the native one."""
+    bundle = Bundle(path)
+    model = load_model(bundle.path)
+    bundle.primary = _with_network(bundle.primary, model.primary.scale_network)
+    if bundle.auxiliary is not None and model.auxiliary is not None:
+        bundle.auxiliary = _with_network(bundle.auxiliary, model.auxiliary.scale_network)
+    return Codec(bundle, backend=TorchBackend(model))
 
 
 class _TorchState:
@@ -73,14 +86,15 @@ class _TorchState:
         self._pass += 1
 
 
+@dataclasses.dataclass(frozen=True)
 class _TorchBranch(Branch):
+    """A branch whose tables are chosen by the trainer's integer network."""
+
     network: ScaleNetwork
 
     def scale_state(self, z: np.ndarray, other: np.ndarray | None = None) -> ScaleState:
         return _TorchState(self.network, z, other)  # type: ignore[return-value]
 
 
-def _with(branch: Branch, network: ScaleNetwork) -> Branch:
-    replaced = _TorchBranch(**vars(branch))
-    object.__setattr__(replaced, "network", network)  # frozen
-    return replaced
+def _with_network(branch: Branch, network: ScaleNetwork) -> Branch:
+    return _TorchBranch(**vars(branch), network=network)

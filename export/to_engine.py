@@ -1,9 +1,10 @@
-"""Bundle -> TensorRT engines: `python export/to_engine.py BUNDLE [-o DIR]`.
+"""Bundle -> TensorRT engines: `python export/to_engine.py [BUNDLE] [-o DIR]`.
 
 DIR becomes a bundle with engines beside its graphs: `Codec(DIR, backend="tensorrt")`. Networks are strongly typed:
 with --precision fp16 the graphs are those of export/to_half.py. An engine whose key (versions, GPU, graph, shapes,
 flags, plugin library) is in DIR already is kept. A new one runs golden inputs, and is refused where ONNX Runtime's
-results differ. --builder rtx uses TensorRT-RTX, which builds without a GPU, and whose engines are not run here.
+results differ. --builder rtx uses TensorRT-RTX, which builds without a GPU, and whose engines are not run here. All of
+it needs NumPy, onnx and TensorRT, not PyTorch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import os
 import re
 import shlex
 import sys
@@ -26,12 +26,14 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from export.bundle_writer import MANIFEST, sha256_of, write_whole
+from export.compare import compare_backends
+from export.errors import ExportError
 from export.to_half import copy_bundle
-from export.verify import ExportError, compare_backends
 from rdc_codec.backends.base import BackendOptions
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
 from rdc_codec.backends.tensorrt import RECORD, load_plugins, open_backend
-from rdc_codec.bundle import HYPER_STRIDE, WEIGHTS, Bundle, Tensor
+from rdc_codec.bundle import DEFAULT, HYPER_STRIDE, WEIGHTS, Bundle, Tensor
 from rdc_codec.errors import BackendError
 
 LIBRARY = "plugins.so"  # in the folder of the engines that need it
@@ -163,7 +165,7 @@ def build_engine(
     if engine is None:
         raise BackendError(f"{graph.name}: the builder made no engine; its log says why")
     if options.timing_cache and (cache := config.get_timing_cache()) is not None:
-        _write(Path(options.timing_cache), bytes(cache.serialize()))
+        write_whole(Path(options.timing_cache), bytes(cache.serialize()))
     return bytes(engine)
 
 
@@ -178,18 +180,8 @@ def _use_timing_cache(config: Any, options: Options) -> None:
             return
 
 
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-
-
 def _record(path: Path, engines: dict[str, Any]) -> None:
-    _write(path, (json.dumps(engines, indent=1) + "\n").encode())
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    write_whole(path, (json.dumps(engines, indent=1) + "\n").encode())
 
 
 def engine_key(facts: dict[str, Any]) -> str:
@@ -199,8 +191,8 @@ def engine_key(facts: dict[str, Any]) -> str:
 
 def prepare(bundle: Path, folder: Path, precision: str) -> Bundle:
     """Make `folder` the bundle in this precision, unless it was made of just that."""
-    source = _sha(bundle / "manifest.json")
-    if (folder / "manifest.json").exists():
+    source = sha256_of(bundle / MANIFEST)
+    if (folder / MANIFEST).exists():
         made = Bundle(folder)
         if (made.manifest.get("made_from"), made.manifest.get("precision")) == (source, precision):
             return made
@@ -216,13 +208,13 @@ def facts_of(
         "builder": builder,
         "version": trt.__version__,
         "gpu": device_name() if builder == "tensorrt" else "any",
-        "graph": _sha(graph),
+        "graph": sha256_of(graph),
         "weights": weights,
         "shapes": shapes,
         "precision": options.precision,
         "version_compatible": options.version_compatible,
         "hardware": options.hardware,
-        "plugins": _sha(Path(options.plugins)) if options.plugins else None,
+        "plugins": sha256_of(Path(options.plugins)) if options.plugins else None,
     }
 
 
@@ -237,6 +229,14 @@ def verify_engine(bundle: Bundle, graph: str, about: dict[str, Any], sizes: Rang
         print(f"{graph}: as ONNX Runtime's for {picture[0]} of {picture[1]}x{picture[2]}")
 
 
+def _copying(bundle: Path, folder: Path, precision: str) -> str:
+    """The command line that makes the folder which those of trtexec read their graphs from."""
+    copy = ["cp", "-r", "--", str(bundle), str(folder)]
+    return shlex.join(
+        copy if precision == "fp32" else ["python", "export/to_half.py", str(bundle), "-o", str(folder)]
+    )
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """ "1080x1920" (height x width) -> (1080, 1920)."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
@@ -247,8 +247,13 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("-o", "--output", type=Path, help="folder of the engines (default: BUNDLE.engines)")
+    parser.add_argument("bundle", type=Path, nargs="?", default=DEFAULT, help="(default: the shipped one)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="folder of the engines (default: NAME.engines in the current folder, NAME as in the manifest)",
+    )
     parser.add_argument("--precision", choices=["fp16", "fp32"], default="fp16")
     parser.add_argument("--builder", choices=["tensorrt", "rtx"], default="tensorrt")
     parser.add_argument("--graphs", nargs="*", help="which (default: all of the bundle)")
@@ -262,7 +267,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version-compatible", action="store_true", help="for later TensorRT versions, too")
     parser.add_argument("--hardware-compatibility", choices=COMPATIBILITY, default="none")
     parser.add_argument("--timing-cache", help="file that is read and written")
-    parser.add_argument("--print-trtexec", action="store_true", help="print command lines, build nothing")
+    parser.add_argument("--print-trtexec", action="store_true", help="print command lines, write nothing")
     args = parser.parse_args(argv)
     try:
         sides = (args.min, args.opt, args.max)
@@ -276,25 +281,28 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("a version-compatible engine does not find plugins of another library: one of the two")
     if args.builder == "rtx" and (args.timing_cache or args.plugins or options.hardware != "none"):
         parser.error("TensorRT-RTX has no timing cache, no plugins and no hardware compatibility levels")
-    folder = args.output or args.bundle.with_suffix(".engines")
-    bundle = prepare(args.bundle, folder, args.precision)
+    bundle = Bundle(args.bundle)
+    folder = args.output or Path(f"{Path(bundle.manifest['name']).name}.engines")
     graphs = args.graphs or list(bundle.graphs)
     if unknown := sorted(set(graphs) - set(bundle.graphs)):
         parser.error(f"no graph {unknown[0]}; there are {', '.join(bundle.graphs)}")
-    plans = {}
+    plans, lines = {}, []
     for name in graphs:
         shapes = shapes_of(bundle.inputs[name], sizes)
         graph, engine = folder / bundle.graphs[name], folder / f"{name}.engine"
         plans[name] = graph, engine, shapes
-        if args.builder == "tensorrt":
-            print(trtexec(graph, engine, shapes, options))
+        lines.append(trtexec(graph, engine, shapes, options))
     if args.print_trtexec:
+        print("\n".join([_copying(args.bundle, folder, args.precision), *lines]))
         return 0
+    bundle = prepare(args.bundle, folder, args.precision)
+    if args.builder == "tensorrt":
+        print("\n".join(lines))
     trt = load_builder(args.builder)
     log = trt.Logger(trt.Logger.WARNING)
     if args.plugins:
-        _write(folder / LIBRARY, Path(args.plugins).read_bytes())
-        load_plugins(trt, folder / LIBRARY, _sha(folder / LIBRARY))
+        write_whole(folder / LIBRARY, Path(args.plugins).read_bytes())
+        load_plugins(trt, folder / LIBRARY, sha256_of(folder / LIBRARY))
     record = folder / RECORD
     known = json.loads(record.read_text()) if record.exists() else {}
     for name, (graph, engine, shapes) in plans.items():
@@ -303,15 +311,15 @@ def main(argv: list[str] | None = None) -> int:
         if (
             known.get(name, {}).get("key") == key
             and engine.exists()
-            and _sha(engine) == known[name]["sha256"]
+            and sha256_of(engine) == known[name]["sha256"]
         ):
             print(f"{engine}: kept")
             continue
         if known.pop(name, None):
             _record(record, known)
-        _write(engine, build_engine(trt, graph, shapes, options, log))
+        write_whole(engine, build_engine(trt, graph, shapes, options, log))
         library = LIBRARY if args.plugins else None
-        about = {"key": key, "file": engine.name, "sha256": _sha(engine), "library": library, **facts}
+        about = {"key": key, "file": engine.name, "sha256": sha256_of(engine), "library": library, **facts}
         if args.builder == "tensorrt":
             try:
                 verify_engine(bundle, name, about, sizes, args.precision)

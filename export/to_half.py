@@ -1,4 +1,6 @@
-"""Bundle -> the same bundle with fp16 graphs: `python export/to_half.py BUNDLE -o DIR [--products]`.
+"""Bundle -> the same bundle with fp16 graphs: `python export/to_half.py [BUNDLE] -o DIR [--products]`.
+
+Needs NumPy, onnx and the runtime, not PyTorch.
 
 They are strongly typed, as TensorRT 11 wants them. Both identities stay: streams are the same ones, and pictures
 those of the same model. The branches of residual blocks, hyper-synthesis and the predictors of means up to their last
@@ -12,12 +14,10 @@ small streams by 0.1 dB either way. The `rdc` operations take either type.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,14 +28,13 @@ from onnx import TensorProto, helper, numpy_helper
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from export.onnx_files import WeightsFile, write_graph
-from export.to_onnx import MANIFEST, replaceable
-from export.verify import ExportError
-from rdc_codec.bundle import WEIGHTS, Bundle
+from export.bundle_writer import MANIFEST, WeightsFile, new_bundle, sha256_of, write_graph, write_manifest
+from export.errors import ExportError
+from rdc_codec.bundle import DEFAULT, WEIGHTS, Bundle
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-FOLLOWING = {"LeakyRelu", "DepthToSpace", "Concat"}  # fp16 where anything they take is
-ARITHMETIC = {"Add", "Sub", "Mul"}  # fp16 where everything they take is
+FOLLOWING = {"LeakyRelu", "DepthToSpace", "Concat"}  # run in fp16 if any input is fp16
+ARITHMETIC = {"Add", "Sub", "Mul"}  # run in fp16 only if all inputs are
 EXACT = re.compile(  # of weights: see above
     r"\.(analysis|synthesis)\.(stem|down|up|head)\.|\.hyper_analysis\.|\.mean\.(first|heads)\."
 )
@@ -65,7 +64,9 @@ class _Converter:
                 dtype = np.float16 if wanted == HALF else np.float32
                 self.graph.initializer.append(numpy_helper.from_array(values.astype(dtype), self.cast[key]))
             else:
-                self.nodes.append(helper.make_node("Cast", [name], [self.cast[key]], to=wanted))
+                self.nodes.append(
+                    helper.make_node("Cast", [name], [self.cast[key]], name=self.cast[key], to=wanted)
+                )
             self.types[self.cast[key]] = wanted
         return self.cast[key]
 
@@ -96,7 +97,8 @@ class _Converter:
         used = {name for node in self.nodes for name in node.input}
         for tensor in [t for t in self.graph.initializer if t.name not in used]:
             self.graph.initializer.remove(tensor)
-        del self.graph.value_info[:]
+        for value in self.graph.value_info:
+            value.type.tensor_type.elem_type = self.types[value.name]
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -144,12 +146,14 @@ def conv1x1_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
             if values.ndim != 3:  # some are used in several passes
                 weights[name].CopyFrom(numpy_helper.from_array(values.reshape(1, len(values), -1), name))
         nodes += [
-            helper.make_node("Reshape", [x, "half.flat"], [f"{y}.x"]),
-            helper.make_node("MatMul", [weight, f"{y}.x"], [f"{y}.product"]),
-            helper.make_node("Add", [f"{y}.product", bias], [f"{y}.sum"]),
-            helper.make_node("Shape", [x], [f"{y}.sides"], start=2, end=4),
-            helper.make_node("Concat", ["half.same", f"{y}.sides"], [f"{y}.shape"], axis=0),
-            helper.make_node("Reshape", [f"{y}.sum", f"{y}.shape"], [y]),
+            helper.make_node("Reshape", [x, "half.flat"], [f"{y}.x"], name=f"{node.name}.flat"),
+            helper.make_node("MatMul", [weight, f"{y}.x"], [f"{y}.product"], name=node.name),
+            helper.make_node("Add", [f"{y}.product", bias], [f"{y}.sum"], name=f"{node.name}.sum"),
+            helper.make_node("Shape", [x], [f"{y}.sides"], name=f"{node.name}.sides", start=2, end=4),
+            helper.make_node(
+                "Concat", ["half.same", f"{y}.sides"], [f"{y}.shape"], name=f"{node.name}.shape", axis=0
+            ),
+            helper.make_node("Reshape", [f"{y}.sum", f"{y}.shape"], [y], name=f"{node.name}.unflat"),
         ]
     del made.graph.node[:]
     made.graph.node.extend(nodes)
@@ -157,10 +161,6 @@ def conv1x1_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
         made.graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
     onnx.checker.check_model(made, full_check=True)
     return made
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def copy_bundle(
@@ -171,19 +171,17 @@ def copy_bundle(
 ) -> None:
     """Write a bundle in this precision to `folder`, which is replaced as a whole; the manifest's `made_from` is the
     SHA-256 of the source's. convert: makes its graphs where the precision is another. Raises ExportError if `folder`
-    is the source or no bundle, or the source has not the precision to give; CodecError if it is no bundle."""
+    is the source, lies in the installed package or is no bundle, or the source has not the precision to give;
+    CodecError if the source is no bundle."""
     known = Bundle(source).manifest.get("precision", "fp32")
     if known != precision and known != "fp32":
         raise ExportError(f"{source} is an {known} bundle: {precision} graphs are made of fp32 ones")
     if folder.resolve() == source.resolve():
         raise ExportError(f"{folder} is the bundle itself, which would be replaced")
-    if not replaceable(folder):
-        raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
+    if DEFAULT.parent.resolve() in folder.resolve().parents:
+        raise ExportError(f"{folder} lies in the installed package, which is nobody's to write to")
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        made = Path(temporary) / "bundle"
-        made.mkdir()
+    with new_bundle(folder) as made:
         if known != precision:
             weights = WeightsFile(made / WEIGHTS)
             for graph in manifest["graphs"].values():
@@ -192,20 +190,13 @@ def copy_bundle(
         for name in manifest["files"]:
             if not (made / name).exists():
                 shutil.copyfile(source / name, made / name)
-        manifest |= {"precision": precision, "made_from": _sha(source / MANIFEST)}
-        manifest["files"] = {
-            p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(made.iterdir())
-        }
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        write_manifest(made, manifest | {"precision": precision, "made_from": sha256_of(source / MANIFEST)})
         Bundle(made)
-        if folder.exists():
-            folder.rename(Path(temporary) / "replaced")
-        made.rename(folder)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=Path, nargs="?", default=DEFAULT, help="(default: the shipped one)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the fp16 bundle")
     parser.add_argument(
         "--products",

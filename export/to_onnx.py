@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,21 +23,21 @@ from safetensors.torch import save as safetensors_bytes
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from export.from_bundle import LEFT_OVER, is_in_tables, load_model, parameter_name
+from export.bundle_writer import LEFT_OVER, MANIFEST, WeightsFile, new_bundle, write_graph, write_manifest
+from export.from_bundle import is_in_tables, load_model, parameter_name
+from export.function_bodies import OPSET
 from export.graphs import GRAPHS
-from export.identity import picture_identity
-from export.onnx_files import WeightsFile, export_graph, write_graph
-from export.operators import OPSET
-from export.verify import ExportError, verify
+from export.tracing import describe, export_graph
+from export.verify import verify
 from model import RateDistortionCognition, checkpoint
 from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
-from model.tables import parsing_config, tables_of
-from rdc_codec.bundle import FORMAT, Bundle, identity
+from model.tables import parsing_config, picture_identity, tables_of
+from rdc_codec import __version__
+from rdc_codec.bundle import FORMAT, WEIGHTS, identity
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
 DEFAULT_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
 SINGLE_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 100.0], "aux_quality": [0.0, 100.0]}
-MANIFEST = "manifest.json"
 
 
 def example_inputs(model: RateDistortionCognition) -> dict[str, torch.Tensor]:
@@ -85,19 +83,16 @@ def _dynamic_shapes() -> dict[str, dict[int, Any]]:
     }
 
 
-def _borders(graph: onnx.GraphProto, shapes: dict[str, dict[int, Any]]) -> dict[str, Any]:
-    """Inputs and outputs as the manifest has them: name, type, shape. Names the outputs' dimensions, too."""
-    for value in graph.output:
-        for axis, dim in shapes[value.name].items():
-            value.type.tensor_type.shape.dim[axis].dim_param = dim.__name__
+def _borders(graph: onnx.GraphProto) -> dict[str, Any]:
+    """Describe inputs and outputs as the manifest has them: name, type, shape."""
 
-    def describe(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    def border(value: onnx.ValueInfoProto) -> dict[str, Any]:
         tensor = value.type.tensor_type
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
         return {"name": value.name, "dtype": dtype, "shape": shape}
 
-    return {"inputs": [describe(v) for v in graph.input], "outputs": [describe(v) for v in graph.output]}
+    return {"inputs": [border(v) for v in graph.input], "outputs": [border(v) for v in graph.output]}
 
 
 GRAPH_INPUTS = {
@@ -108,76 +103,86 @@ GRAPH_INPUTS = {
 }
 
 
-def replaceable(folder: Path) -> bool:
-    """Missing, empty, or a bundle: a mistyped output folder must not cost somebody's work (browser extensions
-    have a manifest.json too)."""
-    if not folder.exists():
-        return True
-    bundle = all((folder / name).is_file() for name in (MANIFEST, "tables.npz", LEFT_OVER))
-    return folder.is_dir() and (bundle or not any(folder.iterdir()))
-
-
 def export_bundle(
-    model: RateDistortionCognition, folder: Path, name: str, quality_map: dict[str, list[float]]
+    model: RateDistortionCognition,
+    folder: Path,
+    name: str,
+    quality_map: dict[str, list[float]],
+    quality_map_from: str | None = None,
 ) -> None:
     """Write a bundle to `folder` (replaced as a whole, only after every check passed).
 
-    Raises export.verify.ExportError when a graph in ONNX Runtime differs from PyTorch, or when `folder`
-    holds something else than a bundle.
+    quality_map_from: where the map comes from; the manifest says it. Raises ExportError when a graph in ONNX Runtime
+    differs from PyTorch, or when `folder` holds something else than a bundle.
     """
-    if not replaceable(folder):
-        raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
     model = copy.deepcopy(model).eval().cpu()
     for branch in (model.primary, model.auxiliary):
         if branch is not None:
             branch.scale_network.snap_to_integers()  # the tables hold it completely then
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        made = Path(temporary) / "bundle"
-        made.mkdir()
-        weights = WeightsFile(made / "weights.bin")
-        inputs, shapes = example_inputs(model), _dynamic_shapes()
-        graphs: dict[str, Any] = {}
-        carried: set[str] = set()
-        for graph, build in GRAPHS.items():
-            if graph.endswith("_full") and model.auxiliary is None:
-                continue
-            names = GRAPH_INPUTS[graph]
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
-                exported = export_graph(build(model), {k: inputs[k] for k in names}, build.outputs, shapes)
-            carried |= {parameter_name(tensor.name) for tensor in exported.graph.initializer}
-            graphs[graph] = {"file": f"{graph}.onnx"} | _borders(exported.graph, shapes)
-            write_graph(exported, made / f"{graph}.onnx", weights)
-        weights.close()
+    with new_bundle(folder) as made:
+        arrays, parsing = tables_of(model), parsing_config(model)
+        identities = {
+            "parse_id": identity(arrays, parsing).hex(),
+            "picture_id": picture_identity(model).hex(),
+        }
+        graphs, carried = _write_graphs(model, made, {"bundle": name, "version": __version__} | identities)
         left_over = {
             k: v.contiguous()
             for k, v in model.state_dict().items()
             if k not in carried and not is_in_tables(k)
         }
         (made / LEFT_OVER).write_bytes(safetensors_bytes(left_over))
-        arrays, parsing = tables_of(model), parsing_config(model)
         np.savez_compressed(made / "tables.npz", **arrays)
         manifest = {
             "format": FORMAT,
             "name": name,
             "made_with": {m.__name__: m.__version__ for m in (torch, onnx, onnxruntime)} | {"opset": OPSET},
-            "parse_id": identity(arrays, parsing).hex(),
-            "picture_id": picture_identity(model).hex(),
+            **identities,
             "strides": {"pixels": PIXEL_STRIDE, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE},
             "parsing": parsing,
             "context": {"primary": "quadtree, 4 passes", "auxiliary": "quadtree, a slice for each pass"},
             "quality_map": quality_map,
+            "quality_map_from": quality_map_from or "the call",
             "config": model.config.to_dict(),
             "graphs": graphs,
-            "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(made.iterdir())},
         }
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        verify(load_model(made), made)
-        Bundle(made)  # what the runtime would refuse (a bad quality map) is not written
-        if folder.exists():
-            folder.rename(Path(temporary) / "replaced")
-        made.rename(folder)
+        write_manifest(made, manifest)
+        verify(load_model(made), made)  # loads it as the runtime does, too: a bad quality map is not written
+
+
+def _write_graphs(
+    model: RateDistortionCognition, folder: Path, facts: dict[str, str]
+) -> tuple[dict[str, Any], set[str]]:
+    """Write the graphs and their weights; return what the manifest says of them, and the parameters they carry."""
+    weights = WeightsFile(folder / WEIGHTS)
+    inputs, shapes = example_inputs(model), _dynamic_shapes()
+    graphs: dict[str, Any] = {}
+    carried: set[str] = set()
+    for graph, build in GRAPHS.items():
+        if graph.endswith("_full") and model.auxiliary is None:
+            continue
+        names = GRAPH_INPUTS[graph]
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            exported = export_graph(build(model), {k: inputs[k] for k in names}, build.outputs, shapes)
+        describe(exported, str(build.__doc__), {f"rdc.{k}": v for k, v in facts.items()})
+        carried |= {parameter_name(tensor.name) for tensor in exported.graph.initializer}
+        graphs[graph] = {"file": f"{graph}.onnx"} | _borders(exported.graph)
+        write_graph(exported, folder / f"{graph}.onnx", weights)
+    weights.close()
+    return graphs, carried
+
+
+def read_quality_map(path: Path | None, single: bool) -> tuple[dict[str, list[float]], str]:
+    """Return a quality map and where it is from: a JSON file, an earlier bundle, or (no path) the default."""
+    if path is None:
+        return (SINGLE_MAP if single else DEFAULT_MAP), "the default"
+    if path.is_dir():
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return manifest[
+            "quality_map"
+        ], f"the bundle {manifest['name']}, picture_id {manifest['picture_id'][:8]}"
+    return json.loads(path.read_text(encoding="utf-8")), path.name
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -188,16 +193,19 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--name", help="name in the manifest (default: the folder's)")
     parser.add_argument(
-        "--quality-map", type=Path, help="JSON with quality, base_quality, aux_quality columns"
+        "--quality-map",
+        type=Path,
+        help="JSON with quality, base_quality, aux_quality columns, or an earlier bundle to take them of\n"
+        "(default: a plain map, which no one tuned for this model)",
     )
     args = parser.parse_args(argv)
     folder = args.output or Path(args.checkpoint).with_suffix(".bundle")
     model = checkpoint.load(args.checkpoint)
-    default = SINGLE_MAP if model.auxiliary is None else DEFAULT_MAP
-    quality_map = json.loads(args.quality_map.read_text()) if args.quality_map else default
-    export_bundle(model, folder, args.name or folder.name, quality_map)
+    quality_map, origin = read_quality_map(args.quality_map, single=model.auxiliary is None)
+    export_bundle(model, folder, args.name or folder.name, quality_map, origin)
     size = sum(p.stat().st_size for p in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB, every graph equal to PyTorch within the tolerance")
+    print(f"quality map: {len(quality_map['quality'])} rows, from {origin}")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,15 @@ from model.scale_network import ScaleNetwork
 from model.transforms import IMAGE_CHANNELS, Analysis, HyperAnalysis, HyperSynthesis, Synthesis
 
 
-def level_lambdas(bounds: tuple[float, float], levels: int) -> Tensor:
-    """Multipliers of the trained levels, float [levels], geometric between the bounds."""
+def lambda_at(level: Tensor, bounds: tuple[float, float], levels: int) -> Tensor:
+    """Multiplier of the loss at positions in a gain table of so many levels: geometric between the bounds."""
     low, high = bounds
-    return low * (high / low) ** (torch.arange(levels) / (levels - 1))
+    return low * (high / low) ** (level / (levels - 1))
+
+
+def level_lambdas(bounds: tuple[float, float], levels: int) -> Tensor:
+    """Multipliers of the trained levels, float [levels]."""
+    return lambda_at(torch.arange(levels), bounds, levels)
 
 
 @dataclasses.dataclass

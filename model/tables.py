@@ -11,6 +11,7 @@ from model.cdf import PRECISION, pmf_tables, scale_tables, table_sigmas
 from model.config import HYPER_LIMIT, SCALE_TABLES, SIGMA_HIGH, SIGMA_LOW
 from model.context import PASS_ORDER
 from model.scale_network import IntegerLayer
+from rdc_codec.bundle import identity
 
 
 def _add(
@@ -48,6 +49,12 @@ def _branch(arrays: dict[str, np.ndarray], prefix: str, branch: PrimaryBranch | 
     neighbours, heads = branch.scale_network.export_context()
     _add_layer(arrays, f"{prefix}_neighbours", neighbours)
     _add_layer(arrays, f"{prefix}_heads", heads)
+
+
+def picture_identity(model: RateDistortionCognition) -> bytes:
+    """SHA-256 of all trained tensors and the configuration: never of ONNX bytes, which versions change."""
+    tensors = {k: v.detach().cpu().numpy() for k, v in model.state_dict().items()}
+    return identity(tensors, model.config.to_dict())
 
 
 def tables_of(model: RateDistortionCognition) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,19 @@ def unfold(folded: Tensor) -> Tensor:
     n, _, h, w = folded.shape
     s = PIXEL_STRIDE
     return folded.reshape(n, s, s, 3, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, 3, h * s, w * s)
+
+
+def to_folded(rgb: np.ndarray | Tensor) -> Tensor:
+    """Turn uint8 pictures [N, H, W, 3], or one [H, W, 3], into what the networks take: [N, 192, H/8, W/8] in [0, 1]."""
+    pictures = torch.tensor(rgb) if isinstance(rgb, np.ndarray) else rgb  # a copy: arrays may be read-only
+    if pictures.ndim == 3:
+        pictures = pictures[None]
+    return fold(pictures.permute(0, 3, 1, 2).float() / 255)
+
+
+def to_picture(folded: Tensor) -> Tensor:
+    """Turn what the networks make, [N, 192, H/8, W/8], into uint8 pictures [N, H, W, 3], rounded half to even."""
+    return (unfold(folded.float()).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 class Analysis(nn.Module):

@@ -14,7 +14,7 @@ from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 from skimage import data
 
-from export.operators import DOMAIN, FUNCTIONS, OPSET
+from export.function_bodies import DOMAIN, FUNCTIONS, OPSET
 from rdc_codec import Codec, native
 from rdc_codec.bundle import DEFAULT
 

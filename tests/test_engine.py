@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +17,10 @@ import pytest
 from conftest import SHIPPED, TINY
 
 from export import to_engine
+from export.compare import compare_backends
+from export.errors import ExportError
 from export.to_engine import Options, Range, engine_key, shapes_of, strides_of, trtexec
 from export.to_half import copy_bundle
-from export.verify import ExportError, compare_backends
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
 from rdc_codec.bundle import Bundle
 from rdc_codec.errors import BackendError
@@ -54,16 +57,72 @@ def test_command_lines_are_those_of_trtexec(tmp_path, capsys) -> None:
     for precision, more in (("fp16", ["--version-compatible"]), ("fp32", ["--plugins", "lib.so"])):
         to_engine.main([*arguments, *options, *more, "--precision", precision])
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 4 and not list((tmp_path / "e").glob("*.engine"))
-        for line in lines:
+        assert len(lines) == 5 and str(tmp_path / "e") in shlex.split(lines[0]), (
+            "first, how to make the folder"
+        )
+        for line in lines[1:]:
             program, *words = shlex.split(line)
             given = dict(word.removeprefix("--").partition("=")[::2] for word in words)
             assert program == "trtexec" and set(given) <= FLAGS
-            assert Path(given["onnx"]).exists()
+            assert Path(given["onnx"]).parent == tmp_path / "e" and (TINY / Path(given["onnx"]).name).exists()
             assert "noTF32" in given, "what an fp16 graph keeps in fp32 is fp32"
             assert given["maxShapes"].count(":") == given["minShapes"].count(":")
     plain = trtexec(Path("a.onnx"), Path("a.engine"), {"z": [(1, 2), (1, 3), (2, 4)]}, Options())
     assert plain.endswith("--minShapes=z:1x2 --optShapes=z:1x3 --maxShapes=z:2x4")
+
+
+def tree(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Everything below a folder: path -> time and size."""
+    return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in (folder, *folder.rglob("*"))}
+
+
+def test_print_trtexec_writes_nothing(tmp_path, monkeypatch, capsys) -> None:
+    parent, current = tmp_path / "parent", tmp_path / "current"
+    shutil.copytree(TINY, parent / "bundle")
+    current.mkdir()
+    monkeypatch.chdir(current)
+    before = tree(tmp_path)
+    for arguments in ([], ["-o", str(parent / "out")], ["--precision", "fp32"]):
+        assert to_engine.main([str(parent / "bundle"), "--print-trtexec", *arguments]) == 0
+    assert tree(tmp_path) == before
+    assert capsys.readouterr().out.count("--saveEngine=") == 12
+
+
+def test_nothing_goes_into_the_installed_package(tmp_path, monkeypatch, capsys) -> None:
+    """Without arguments the shipped bundle is meant, and the current folder."""
+    monkeypatch.chdir(tmp_path)
+    before = tree(SHIPPED.parent)
+    assert to_engine.main(["--print-trtexec"]) == 0
+    assert "--saveEngine=light.engines/encode_base.engine" in capsys.readouterr().out
+    for folder in (SHIPPED / "half", SHIPPED.with_suffix(".engines")):
+        with pytest.raises(ExportError, match="installed package"):
+            copy_bundle(TINY, folder, "fp16")
+    assert tree(SHIPPED.parent) == before and not list(tmp_path.iterdir())
+
+
+BLOCKED = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "compressai", "safetensors", "onnxscript", "onnx_ir"}:
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Finder())
+from export import to_engine, to_half
+to_half.main([sys.argv[1], "-o", sys.argv[2]])
+to_engine.main([sys.argv[2], "--print-trtexec"])
+"""
+
+
+def test_engines_need_no_pytorch(tmp_path) -> None:
+    """They are built on the machine that runs them, which has what `pip install ".[tensorrt]"` brings."""
+    command = [sys.executable, "-c", BLOCKED, str(TINY), str(tmp_path / "half")]
+    root = Path(to_engine.__file__).parents[1]
+    path = os.pathsep.join([str(root), *sys.path])
+    found = subprocess.run(
+        command, capture_output=True, text=True, cwd=root, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert found.returncode == 0, found.stderr
+    assert Bundle(tmp_path / "half").manifest["precision"] == "fp16"
 
 
 def test_a_key_depends_on_everything_that_an_engine_is_built_of(tmp_path, monkeypatch) -> None:

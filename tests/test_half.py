@@ -12,8 +12,8 @@ from PIL import Image, ImageFilter
 
 from benchmarks.common import psnr
 from benchmarks.fp16 import half_codec
+from export.errors import ExportError
 from export.to_half import conv1x1_as_matmul, copy_bundle, to_half
-from export.verify import ExportError
 from rdc_codec import Codec
 
 

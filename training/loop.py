@@ -94,11 +94,6 @@ def groups_of(
     return [(rest, 1.0), (transforms, transform_rate)]
 
 
-def lambdas_at(level: Tensor, bounds: tuple[float, float], levels: int) -> Tensor:
-    low, high = bounds
-    return low * (high / low) ** (level / (levels - 1))
-
-
 def balance(weight: Tensor, bounds: tuple[float, float], exponent: float) -> Tensor:
     """Weights of the losses of images with these multipliers, 1 in the (geometric) middle of the range.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model import RateDistortionCognition, checkpoint
+from model.branches import lambda_at
 from model.config import NAMED
 from model.init_klt import klt_init
 from model.transforms import unfold
@@ -27,7 +28,6 @@ from training.loop import (
     branch_config,
     branch_option,
     groups_of,
-    lambdas_at,
     levels_for,
 )
 from training.losses import mse, outside_range, pixels_of, psnr
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
-        weight = lambdas_at(level, config.primary_lambda, config.levels)
+        weight = lambda_at(level, config.primary_lambda, config.levels)
         out = model.primary(folded, level)
         bpp = out.bits.sum(1) / pixels_of(folded)
         error, outside = mse(out.image, folded), outside_range(out.image)

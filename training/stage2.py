@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model import ModelConfig, RateDistortionCognition, checkpoint
+from model.branches import lambda_at
 from model.config import QUADTREE_PASSES
 from training.loop import (
     Trainer,
@@ -23,7 +24,6 @@ from training.loop import (
     branch_config,
     branch_option,
     groups_of,
-    lambdas_at,
     levels_for,
 )
 from training.losses import mse, pixels_of, psnr
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
-        weight = lambdas_at(level, config.auxiliary_lambda, config.levels)
+        weight = lambda_at(level, config.auxiliary_lambda, config.levels)
         model.primary.eval()
         with torch.no_grad():
             base = model.primary(folded, primary_levels(level, config))

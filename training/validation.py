@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from model import BranchOutput, ModelConfig, RateDistortionCognition
+from model.branches import lambda_at
 from model.config import HYPER_LIMIT, SYMBOL_LIMIT
 from model.tables import tables_of
-from model.transforms import fold
+from model.transforms import to_folded, to_picture
 from rdc_codec import native
+from rdc_codec.bundle import cdf_tables
 
 
 def _crop(photo: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Top-left part whose sides are multiples of 64, at most 512, folded [1, 192, h, w]."""
+    """Cut the top-left part whose sides are multiples of 64, at most 512; folded [1, 192, h, w]."""
     h, w = (min(512, side // 64 * 64) for side in photo.shape[:2])
-    pixels = torch.tensor(photo[:h, :w], device=device)
-    return fold(pixels.permute(2, 0, 1)[None].float() / 255)
-
-
-def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> native.Tables:
-    cdf, sizes, minimum = (arrays[f"{prefix}_{part}"] for part in ("cdf", "sizes", "minimum"))
-    return native.Tables(cdf, sizes, minimum, int(arrays[f"{prefix}_precision"]))
+    return to_folded(torch.tensor(photo[:h, :w], device=device))
 
 
 def _integers(x: torch.Tensor, dtype: type) -> np.ndarray:
@@ -46,9 +41,9 @@ def base_level(level: torch.Tensor, config: ModelConfig) -> torch.Tensor:
     if config.auxiliary is None:
         return level
     last = config.levels - 1
-    (low1, high1), (low2, high2) = config.primary_lambda, config.auxiliary_lambda
-    multiplier = low2 * (high2 / low2) ** (level / last) / 7
-    return (last * torch.log(multiplier / low1) / math.log(high1 / low1)).clamp(0, last)
+    multiplier = lambda_at(level, config.auxiliary_lambda, config.levels) / 7
+    low, high = config.primary_lambda
+    return (last * torch.log(multiplier / low) / math.log(high / low)).clamp(0, last)
 
 
 @torch.no_grad()
@@ -62,7 +57,9 @@ def validate(
     model.eval()
     arrays = tables_of(model)
     branches = ["primary"] if model.auxiliary is None else ["primary", "auxiliary"]
-    tables = {name: [_tables(arrays, f"{name}_{part}") for part in ("hyper", "latent")] for name in branches}
+    tables = {
+        name: [cdf_tables(arrays, f"{name}_{part}") for part in ("hyper", "latent")] for name in branches
+    }
     rows = []
     for level in sorted({0, (model.config.levels - 1) // 2, model.config.levels - 1}):
         sums: dict[str, float] = {}
@@ -91,5 +88,5 @@ def validate(
 
 
 def _psnr(image: torch.Tensor, target: torch.Tensor) -> float:
-    shown = (image.float().clamp(0, 1) * 255).round() / 255
-    return float(-10 * torch.log10((shown - target).square().mean().clamp_min(1e-10)))
+    error = (to_picture(image).float() - to_picture(target).float()) / 255
+    return float(-10 * torch.log10(error.square().mean().clamp_min(1e-10)))

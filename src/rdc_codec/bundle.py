@@ -199,7 +199,8 @@ def _tensors(described: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     return found
 
 
-def _tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
+def cdf_tables(arrays: Mapping[str, np.ndarray], prefix: str) -> Tables:
+    """Make the entropy coder's tables of the arrays of this prefix, such as "primary_hyper"."""
     return Tables(
         arrays[f"{prefix}_cdf"],
         arrays[f"{prefix}_sizes"],
@@ -226,10 +227,10 @@ def _branch(
 
     layers = [layer(f"{prefix}_scale{k}") for k in range(config["scale_layers"])]
     latent, hyper = int(config["latent"]), int(config["hyper"])
-    hyper_tables = _tables(arrays, f"{prefix}_hyper")
+    hyper_tables = cdf_tables(arrays, f"{prefix}_hyper")
     if len(hyper_tables) != hyper:
         raise ValueError(f"{prefix}: {len(hyper_tables)} hyper tables for {hyper} channels")
-    latent_tables = _tables(arrays, f"{prefix}_latent")
+    latent_tables = cdf_tables(arrays, f"{prefix}_latent")
     neighbours, heads = layer(f"{prefix}_neighbours"), layer(f"{prefix}_heads")
     slices = PASSES if primary else 1
     if config["pass_order"] != PASS_ORDER or config["slices"] != slices:
