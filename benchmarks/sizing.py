@@ -27,6 +27,7 @@ from PIL import Image
 
 from benchmarks.common import table
 from rdc_codec import Codec
+from rdc_codec.codec import Layers
 
 # 0.4, 2 and 6 megapixels: width, height
 SIZES = ((768, 512), (1920, 1080), (3000, 2000))
@@ -119,7 +120,8 @@ def measure(
         if way == "avif":
             Image.fromarray(picture).save(stream, "AVIF", quality=AVIF_QUALITY)
         else:
-            stream.write_bytes(codec.encode(picture, common["quality"], way))
+            layers: Layers = "base" if way == "base" else "all"
+            stream.write_bytes(codec.encode(picture, common["quality"], layers))
         tasks = [{"what": "encode", "input": str(source)}, {"what": "decode", "input": str(stream)}]
         found[way] = [in_own_process({**common, **task, "way": way}) for task in tasks]
         for what in found[way]:

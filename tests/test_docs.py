@@ -243,6 +243,36 @@ def test_the_front_page_names_nothing_of_a_workplace() -> None:
         assert not re.search(r"/work/|/root/|shared/|/home/|pypi\.|pythonhosted", page.read_text()), page.name
 
 
+# --- architecture -----------------------------------------------------------------------------
+
+
+def stages() -> list[list[list[str]]]:
+    """Rows of the two tables of docs/architecture.md: what stands in backticks in each cell."""
+    lines = (ROOT / "docs" / "architecture.md").read_text().splitlines()
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
+    return [
+        [re.findall(r"`([^`]+)`", cell) for cell in row] for row in rows if len(row) == 5 and "`" in row[1]
+    ]
+
+
+def test_every_stage_is_where_the_architecture_says() -> None:
+    rows = stages()
+    assert len(rows) >= 20
+    for _, files, functions, _, tests in rows:
+        paths = [
+            ROOT / f if "/" in f and not f.startswith("backends") else ROOT / "src/rdc_codec" / f
+            for f in files
+        ]
+        texts = [p for path in paths for p in (path.glob("*.py") if path.is_dir() else [path])]
+        texts += (
+            [ROOT / "src/rdc_codec/native.pyi"] if any(f.startswith("native.") for f in functions) else []
+        )
+        everything = "\n".join(path.read_text() for path in texts)
+        for name in functions:
+            assert re.search(rf"(?:def|class) {name.split('.')[-1]}\b|\"{name}\"", everything), (files, name)
+        assert tests and all((ROOT / "tests" / test).exists() for test in tests), tests
+
+
 # --- links ------------------------------------------------------------------------------------
 
 
