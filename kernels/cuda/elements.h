@@ -1,6 +1,6 @@
 // What the fused operations compute for one element, for the GPU and for the CPU that tests them.
 //
-// The specification is export/operators.py (function bodies of ONNX). No multiplication is contracted with
+// The specification is export/function_bodies.py (function bodies of ONNX). No multiplication is contracted with
 // an addition: a fused multiply-add rounds once where the body rounds twice, and symbols would differ.
 #pragma once
 

@@ -3,7 +3,7 @@
 //
 // Tensors are contiguous, NCHW (planar) or NHWC (channel-last), float32 or float16; their addresses are multiples of
 // 16 (as those of any allocation are). gains [levels, C], levels >= 2 and positive; level [N]; beta [N]: float32.
-// Semantics: export/operators.py.
+// Semantics: export/function_bodies.py.
 #pragma once
 
 #include <cstdint>

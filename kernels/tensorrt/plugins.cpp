@@ -1,7 +1,7 @@
 // The fused operations as TensorRT plugins: IPluginV3, dynamic shapes, float32 and float16, linear and channel-last.
 //
 // A library that needs no TensorRT symbol at link time: it exports getCreators and setLoggerFinder only, and
-// TensorRT calls those. Namespace "rdc", version "1", as the nodes of a bundle say (export/operators.py).
+// TensorRT calls those. Namespace "rdc", version "1", as the nodes of a bundle say (export/function_bodies.py).
 #include <NvInferRuntime.h>
 
 #include <array>
