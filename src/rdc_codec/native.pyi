@@ -55,10 +55,10 @@ class ScaleNetwork:
 class ScaleContext:
     """The second half of the integer network: tables of latents that come in four passes; normative.
 
-    Latent (c, i, j) is in pass (order[i % 2][j % 2] + c // (latent / 4)) % 4. With m the bit lengths of the known
-    symbols' magnitudes (of the other branch's after those of its own), hidden = clip((bias[pass] + conv3x3(m) +
-    (features << shift) + half) >> shift, 0, clip_max), and index = clip(start + ((bias[pass] + weight[pass] @ hidden +
-    half) >> shift[pass]), 0, clip_max).
+    Latent (c, i, j) is in pass `(order[i % 2][j % 2] + c // (latent / 4)) % 4`. With m the bit lengths of the known
+    symbols' magnitudes (of the other branch's after those of its own),
+    `hidden = clip((bias[pass] + conv3x3(m) + (features << shift) + half) >> shift, 0, clip_max)`, and
+    `index = clip(start + ((bias[pass] + weight[pass] @ hidden + half) >> shift[pass]), 0, clip_max)`.
 
     neighbours: (weight int8 [hidden, latent + other, 3, 3], bias int32 [4, hidden], shift int32 [hidden] in 1..20,
     clip_max up to 127). heads: (weight int8 [4, latent, hidden], bias int32 [4, latent], shift int32 [4, latent] in
