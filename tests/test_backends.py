@@ -21,8 +21,8 @@ from conftest import TINY
 from rdc_codec import Codec
 from rdc_codec.backends import NAMES, BackendInfo, gpu_pool
 from rdc_codec.backends.cuda import SOURCE
-from rdc_codec.backends.gpu_pool import MAX_SLOTS, GpuBackend, Pool, Worker
-from rdc_codec.backends.ort_cuda import CAPTURES, OnnxLauncher
+from rdc_codec.backends.gpu_pool import MAX_KEPT, GpuBackend, Pool, Worker
+from rdc_codec.backends.ort_cuda import MAX_FAILED_CAPTURES, OnnxLauncher
 from rdc_codec.backends.tensorrt import read_record
 from rdc_codec.bundle import Bundle
 from rdc_codec.errors import BackendError, CorruptError, InputError, LimitError
@@ -147,7 +147,7 @@ class Replay:
 
 
 class HostLane:
-    """A lane (rdc_codec.backends.gpu_pool.Lane) on the host: what is queued is done at once."""
+    """A gpu_stream (rdc_codec.backends.gpu_pool.GpuStream) on the host: what is queued is done at once."""
 
     def __init__(self) -> None:
         self.handle, self.waited, self.made = 7, [], 0
@@ -205,29 +205,29 @@ class HostLane:
 
 
 @pytest.fixture
-def lanes() -> list[HostLane]:
+def gpu_streams() -> list[HostLane]:
     return []
 
 
-def codec_on(lanes: list[HostLane], options: ort.SessionOptions) -> Codec:
+def codec_on(gpu_streams: list[HostLane], options: ort.SessionOptions) -> Codec:
     """A codec that runs through bound buffers, as on a GPU, but ONNX Runtime's CPU provider and host memory."""
     codec = Codec(TINY, backend="onnxruntime")
 
-    def open_lane() -> HostLane:
-        lanes.append(HostLane())
-        return lanes[-1]
+    def open_stream() -> HostLane:
+        gpu_streams.append(HostLane())
+        return gpu_streams[-1]
 
     launcher = OnnxLauncher(codec.bundle, options, "CPUExecutionProvider", "cpu")
-    codec._backend = GpuBackend(BackendInfo("bound", "host", "a test"), codec.bundle, launcher, open_lane)
+    codec._backend = GpuBackend(BackendInfo("bound", "host", "a test"), codec.bundle, launcher, open_stream)
     return codec
 
 
 @pytest.fixture
-def bound(lanes: list[HostLane]) -> Codec:
-    return codec_on(lanes, ort.SessionOptions())
+def bound(gpu_streams: list[HostLane]) -> Codec:
+    return codec_on(gpu_streams, ort.SessionOptions())
 
 
-def test_bound_buffers_give_what_plain_runs_give(tiny, bound, lanes, photos) -> None:
+def test_bound_buffers_give_what_plain_runs_give(tiny, bound, gpu_streams, photos) -> None:
     sizes = [(70, 90), (64, 64), (1, 1), (130, 65), (70, 90), (33, 200), (64, 64)]
     for k, (height, width) in enumerate(sizes):
         picture = photos[k % 3][:height, :width]
@@ -236,29 +236,31 @@ def test_bound_buffers_give_what_plain_runs_give(tiny, bound, lanes, photos) -> 
             assert bound.encode(picture, 60, layers=layers) == stream
         for beta in (0.0, 0.5, 1.0):
             np.testing.assert_array_equal(bound.decode(stream, beta), tiny.decode(stream, beta))
-    assert len(lanes) == 1, "one thread needs one lane"
+    assert len(gpu_streams) == 1, "one thread needs one gpu_stream"
 
 
-def test_buffers_of_a_size_are_kept_and_few_sizes_are(bound, lanes, photo) -> None:
+def test_buffers_of_a_size_are_kept_and_few_sizes_are(bound, gpu_streams, photo) -> None:
     stream = bound.encode(photo)
     first = bound.decode(stream)
-    made = lanes[0].made
+    made = gpu_streams[0].made
     for _ in range(3):
         np.testing.assert_array_equal(bound.decode(bound.encode(photo)), first)
-    assert lanes[0].made == made
+    assert gpu_streams[0].made == made
     for side in range(1, 9):
         bound.encode(photo[: 64 * side, :64])
     (worker,) = bound._backend._pool._free.queue
-    assert len(worker._slots) == MAX_SLOTS
+    assert len(worker._kept) == MAX_KEPT
 
 
-def test_what_repeats_at_one_size_is_captured_and_another_size_ends_it(tiny, bound, lanes, photos) -> None:
+def test_what_repeats_at_one_size_is_captured_and_another_size_ends_it(
+    tiny, bound, gpu_streams, photos
+) -> None:
     def launches(picture: np.ndarray, times: int) -> list[int]:
-        """Encode; how often each recording of the lane was launched."""
+        """Encode; how often each recording of the gpu_stream was launched."""
         for k in range(times):
             changed = np.roll(picture, k, axis=1)
             assert bound.encode(changed, layers="base") == tiny.encode(changed, layers="base")
-        return [recording.launches for recording in lanes[0].captured]
+        return [recording.launches for recording in gpu_streams[0].captured]
 
     small, large = photos[0][:64, :64], photos[0][:64, :128]
     assert launches(small, 2) == [], "two runs plan and allocate"
@@ -266,13 +268,13 @@ def test_what_repeats_at_one_size_is_captured_and_another_size_ends_it(tiny, bou
     assert launches(large, 1) == [3]
     assert launches(small, 2) == [3], "what convolutions planned for that size is gone"
     assert launches(small, 2) == [3, 2]
-    for k in range(MAX_SLOTS + 1):
+    for k in range(MAX_KEPT + 1):
         launches(photos[0][: 64 * (k + 2), :64], 1)  # buffers of the small size are gone
     assert launches(small, 3) == [3, 2, 1]
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_what_cannot_be_captured_runs(tiny, bound, lanes, photo, monkeypatch, raises: bool) -> None:
+def test_what_cannot_be_captured_runs(tiny, bound, gpu_streams, photo, monkeypatch, raises: bool) -> None:
     """Also after ONNX Runtime failed in a capture, which leaves an error that the next run meets."""
     tried: list[int] = []
     left: list[Exception] = []
@@ -299,16 +301,16 @@ def test_what_cannot_be_captured_runs(tiny, bound, lanes, photo, monkeypatch, ra
         for _ in range(5):
             picture = photo[:70, :side]
             assert bound.encode(picture, layers="base") == tiny.encode(picture, layers="base")
-    assert len(tried) == CAPTURES, "of a session, whatever its sizes"
+    assert len(tried) == MAX_FAILED_CAPTURES, "of a session, whatever its sizes"
 
 
-def test_memory_that_sessions_share_is_not_captured(tiny, lanes, photo) -> None:
+def test_memory_that_sessions_share_is_not_captured(tiny, gpu_streams, photo) -> None:
     options = ort.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    codec = codec_on(lanes, options)
+    codec = codec_on(gpu_streams, options)
     for _ in range(4):
         assert codec.encode(photo[:64, :64]) == tiny.encode(photo[:64, :64])
-    assert not lanes[0].captured
+    assert not gpu_streams[0].captured
 
 
 def test_results_are_the_callers_own(bound, photos) -> None:
@@ -342,23 +344,23 @@ def test_pictures_are_decoded_into_device_memory(tiny, bound, photo) -> None:
     assert (frame == 9).all(), "nothing outside is written"
 
 
-def test_streams_of_the_caller_are_kept_in_order(bound, lanes, photo) -> None:
+def test_streams_of_the_caller_are_kept_in_order(bound, gpu_streams, photo) -> None:
     class PycudaStream:
         handle = 11
 
     stream = bound.encode(HostArray(photo, stream=1), cuda_stream=PycudaStream())
     everything = ("all", None)  # that was left from the picture before
-    assert lanes[0].waited == [everything, ("before", 11), ("before", 1), everything]
-    lanes[0].waited.clear()
+    assert gpu_streams[0].waited == [everything, ("before", 11), ("before", 1), everything]
+    gpu_streams[0].waited.clear()
     bound.decode(stream, out="device", cuda_stream=PycudaStream())
-    assert lanes[0].waited == [everything, ("before", 11), ("after", 11)], "no wait for this picture"
-    lanes[0].waited.clear()
+    assert gpu_streams[0].waited == [everything, ("before", 11), ("after", 11)], "no wait for this picture"
+    gpu_streams[0].waited.clear()
     bound.decode(stream, out="device")
-    assert lanes[0].waited == [everything, everything]
+    assert gpu_streams[0].waited == [everything, everything]
 
 
 def test_pictures_left_on_a_stream_do_not_run_into_each_other(tiny, photos, monkeypatch) -> None:
-    """A lane that does nothing before it must: at `synchronise`."""
+    """A gpu_stream that does nothing before it must: at `synchronise`."""
 
     class LateLane(HostLane):
         def __init__(self) -> None:
@@ -378,19 +380,19 @@ def test_pictures_left_on_a_stream_do_not_run_into_each_other(tiny, photos, monk
         monkeypatch.setattr(LateLane, name, queued, raising=False)
 
     class LateLauncher(OnnxLauncher):
-        def prepare(self, lane, graph, slot):
-            launch = super().prepare(lane, graph, slot)
-            return lambda: lane.queue.append(launch)
+        def prepare(self, gpu_stream, graph, buffers):
+            launch = super().prepare(gpu_stream, graph, buffers)
+            return lambda: gpu_stream.queue.append(launch)
 
     made: list[LateLane] = []
 
-    def open_lane() -> LateLane:
+    def open_stream() -> LateLane:
         made.append(LateLane())
         return made[-1]
 
     codec = Codec(TINY, backend="onnxruntime")
     launcher = LateLauncher(codec.bundle, ort.SessionOptions(), "CPUExecutionProvider", "cpu")
-    codec._backend = GpuBackend(BackendInfo("late", "host", "a test"), codec.bundle, launcher, open_lane)
+    codec._backend = GpuBackend(BackendInfo("late", "host", "a test"), codec.bundle, launcher, open_stream)
     streams = [tiny.encode(p[:64, :128], 50) for p in photos]
     streams += [tiny.encode(photos[0][: 64 * k, :64], 50) for k in range(1, 7)]  # more sizes than are kept
     pictures = [codec.decode(stream, out="device", cuda_stream=3) for stream in streams]
@@ -432,7 +434,7 @@ def test_a_codec_on_the_cpu_says_that_it_takes_no_device_memory(tiny, photo) -> 
         tiny.decode(stream, cuda_stream=0)
 
 
-def test_many_threads_share_a_few_lanes(tiny, bound, lanes, photos) -> None:
+def test_many_threads_share_a_few_lanes(tiny, bound, gpu_streams, photos) -> None:
     expected = [tiny.encode(p[:64, :64], 40) for p in photos]
 
     def work(k: int) -> bool:
@@ -442,14 +444,14 @@ def test_many_threads_share_a_few_lanes(tiny, bound, lanes, photos) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(48)))
-    assert len(lanes) <= gpu_pool.MAX_WORKERS
+    assert len(gpu_streams) <= gpu_pool.MAX_WORKERS
     batch = list(bound.decode_batch(expected * 4, workers=4))
     for k, picture in enumerate(batch):
         np.testing.assert_array_equal(picture, tiny.decode(expected[k % 3]))
 
 
 def test_errors_on_the_device_are_typed_and_the_next_picture_is_fine(
-    bound, lanes, photo, monkeypatch
+    bound, gpu_streams, photo, monkeypatch
 ) -> None:
     stream = bound.encode(photo)
     for text, error in (("CUDA_ERROR_ILLEGAL_ADDRESS", BackendError), ("Out of memory", LimitError)):
@@ -461,7 +463,7 @@ def test_errors_on_the_device_are_typed_and_the_next_picture_is_fine(
             patched.setattr(HostLane, "upload", fail)
             bound.decode(stream)
     assert bound.decode(stream).shape == photo.shape
-    assert len(lanes) == 3, "a lane that failed is not used again"
+    assert len(gpu_streams) == 3, "a gpu_stream that failed is not used again"
 
 
 def test_a_pool_makes_workers_only_when_all_are_busy() -> None:

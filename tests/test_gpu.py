@@ -22,7 +22,7 @@ from test_plugins import INT8, LINEAR, ROOT, Harness, headers
 
 from export import to_engine, to_half
 from rdc_codec import Codec
-from rdc_codec.backends.cuda import CudaLane, Gpu
+from rdc_codec.backends.cuda import CudaStream, Gpu
 from rdc_codec.errors import BackendError
 from rdc_codec.interop import describe
 
@@ -125,7 +125,7 @@ def test_sizes_that_repeat_run_as_one_cuda_graph(on_cpu, photos, torch) -> None:
 
     def captured() -> list[bool]:
         workers = codec._backend._pool._free.queue
-        return [slot.launch._recorded is not None for w in workers for slot in w._slots.values()]
+        return [buffers.launch._captured_work is not None for w in workers for buffers in w._kept.values()]
 
     size = (256, 320)
     without = Codec(SHIPPED, backend="onnxruntime-cuda", cuda_graphs=False)
@@ -204,8 +204,8 @@ def test_a_context_of_the_application_is_used(foreign_context, engines: Path, ph
 
     context = int(driver.cuCtxGetCurrent()[1])
     codec = Codec(engines, backend="tensorrt")
-    lane = codec._backend._pool._make().lane
-    assert lane.gpu.context == int(driver.cuStreamGetCtx(lane.handle)[1]) == context
+    gpu_stream = codec._backend._pool._make().gpu_stream
+    assert gpu_stream.gpu.context == int(driver.cuStreamGetCtx(gpu_stream.handle)[1]) == context
     code, memory = driver.cuMemAlloc(photo.nbytes)
     assert int(code) == 0
     driver.cuMemcpyHtoD(memory, photo.ctypes.data, photo.nbytes)
@@ -298,19 +298,19 @@ def test_engines_with_plugins_agree_with_those_without(tmp_path: Path, on_cpu, p
 def test_a_capture_that_fails_leaves_the_lane_as_it_was() -> None:
     gpu = Gpu(None)
     with gpu.current():
-        lane = CudaLane(gpu)
-        given, found = (lane.pinned((64,), np.dtype(np.uint8)) for _ in range(2))
-        block = lane.device(64)
+        gpu_stream = CudaStream(gpu)
+        given, found = (gpu_stream.pinned((64,), np.dtype(np.uint8)) for _ in range(2))
+        block = gpu_stream.device(64)
         with pytest.raises(RuntimeError, match="CAPTURE"):
-            lane.capture(lane.synchronise)  # which no capture allows
+            gpu_stream.capture(gpu_stream.synchronise)  # which no capture allows
         given[:] = 1
-        graph = lane.capture(lambda: lane.upload(given, block))
+        graph = gpu_stream.capture(lambda: gpu_stream.upload(given, block))
         assert graph is not None
         for value in (2, 3):
             given[:] = value
             graph.launch()
-            lane.download(block, found)
-            lane.synchronise()
+            gpu_stream.download(block, found)
+            gpu_stream.synchronise()
             assert (found == value).all()
 
 
@@ -322,19 +322,19 @@ def test_auto_takes_the_gpu(torch) -> None:
 
 
 def test_the_pixel_kernels_pad_and_crop(torch) -> None:
-    lane = CudaLane(Gpu(None))
+    gpu_stream = CudaStream(Gpu(None))
     for height, width in ((1, 1), (65, 3), (1080, 1920)):
         picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, device="cuda")
         rows, columns = (-(-side // 64) * 64 for side in (height, width))
         padded = np.zeros((rows, columns, 3), np.int8)
         back = torch.zeros_like(picture)
         torch.cuda.synchronize()
-        with lane.current():
-            block = lane.device(padded.nbytes)
-            lane.pad(describe(picture, lane.handle), block, rows, columns)
-            lane.download(block, padded)
-            lane.crop(block, columns, describe(back, lane.handle))
-            lane.synchronise()
+        with gpu_stream.current():
+            block = gpu_stream.device(padded.nbytes)
+            gpu_stream.pad(describe(picture, gpu_stream.handle), block, rows, columns)
+            gpu_stream.download(block, padded)
+            gpu_stream.crop(block, columns, describe(back, gpu_stream.handle))
+            gpu_stream.synchronise()
         host = picture.cpu().numpy()
         expected = np.pad(host, ((0, rows - height), (0, columns - width), (0, 0)), "edge")
         np.testing.assert_array_equal(padded.view(np.uint8) ^ 0x80, expected)

@@ -25,7 +25,7 @@ from conftest import TINY
 
 from rdc_codec import Codec
 from rdc_codec.backends import BackendInfo
-from rdc_codec.backends.cuda import CudaLane, DeviceMemory, Gpu, no_capture
+from rdc_codec.backends.cuda import CudaStream, DeviceMemory, Gpu, no_capture
 from rdc_codec.backends.gpu_pool import GpuBackend
 from rdc_codec.backends.ort_cuda import OnnxLauncher
 from rdc_codec.errors import BackendError, CorruptError, InputError
@@ -49,16 +49,16 @@ def gpu() -> Gpu:
 
 
 @pytest.fixture
-def lane(gpu: Gpu):
+def gpu_stream(gpu: Gpu):
     with gpu.current():
-        yield CudaLane(gpu)
+        yield CudaStream(gpu)
 
 
 def codec_on(gpu: Gpu) -> Codec:
     codec = Codec(TINY, backend="onnxruntime")
     launcher = OnnxLauncher(codec.bundle, ort.SessionOptions(), "CPUExecutionProvider", "cpu")
     info = BackendInfo("stand-in", gpu.name, "a test")
-    codec._backend = GpuBackend(info, codec.bundle, launcher, lambda: CudaLane(gpu))
+    codec._backend = GpuBackend(info, codec.bundle, launcher, lambda: CudaStream(gpu))
     return codec
 
 
@@ -170,11 +170,11 @@ def test_memory_of_the_host_is_refused(gpu: Gpu) -> None:
         codec_on(gpu).encode(type("Array", (), {"__cuda_array_interface__": about})())
 
 
-def test_kernels_and_copies_within_the_gpu_are_captured(lane: CudaLane, photo: np.ndarray) -> None:
-    picture = lane.picture(70, 90)
-    block = lane.device(128 * 128 * 3)
-    image = describe(picture, lane.handle)
-    graph = lane.capture(lambda: lane.pad(image, block, 128, 128), device_only=True)
+def test_kernels_and_copies_within_the_gpu_are_captured(gpu_stream: CudaStream, photo: np.ndarray) -> None:
+    picture = gpu_stream.picture(70, 90)
+    block = gpu_stream.device(128 * 128 * 3)
+    image = describe(picture, gpu_stream.handle)
+    graph = gpu_stream.capture(lambda: gpu_stream.pad(image, block, 128, 128), device_only=True)
     assert graph is not None
     for roll in range(3):
         view(picture)[:] = np.roll(photo, roll, axis=0)[:70, :90]
@@ -182,29 +182,36 @@ def test_kernels_and_copies_within_the_gpu_are_captured(lane: CudaLane, photo: n
         padded = np.frombuffer((ctypes.c_uint8 * block.size).from_address(block.pointer), np.uint8) ^ 0x80
         expected = np.pad(view(picture), ((0, 58), (0, 38), (0, 0)), "edge")
         np.testing.assert_array_equal(padded.reshape(128, 128, 3), expected)
-    other = lane.device(block.size)
-    addresses = [ctypes.c_uint64(a) for a in (other.pointer, block.pointer, 9, lane.handle)]
+    other = gpu_stream.device(block.size)
+    addresses = [ctypes.c_uint64(a) for a in (other.pointer, block.pointer, 9, gpu_stream.handle)]
     for call in (driver.cuMemcpyDtoDAsync_v2, driver.cuMemcpyAsync):
         codes: list[int] = []
-        assert lane.capture(lambda call=call, codes=codes: codes.append(call(*addresses)), device_only=True)
+        assert gpu_stream.capture(
+            lambda call=call, codes=codes: codes.append(call(*addresses)), device_only=True
+        )
         assert codes == [0]
 
 
-def test_memory_of_the_host_is_captured_only_where_it_may_be(lane: CudaLane) -> None:
-    given, found = lane.pinned((64,), BYTES), lane.pinned((64,), BYTES)
-    block = lane.device(64)
+def test_memory_of_the_host_is_captured_only_where_it_may_be(gpu_stream: CudaStream) -> None:
+    given, found = gpu_stream.pinned((64,), BYTES), gpu_stream.pinned((64,), BYTES)
+    block = gpu_stream.device(64)
 
     def both_ways() -> None:
-        lane.upload(given, block)
-        lane.download(block, found)
+        gpu_stream.upload(given, block)
+        gpu_stream.download(block, found)
 
     def unified() -> None:
-        addresses = (block.pointer, given.ctypes.data, 9, lane.handle)
+        addresses = (block.pointer, given.ctypes.data, 9, gpu_stream.handle)
         assert driver.cuMemcpyAsync(*map(ctypes.c_uint64, addresses)) == 0
 
-    for work in (both_ways, unified, lambda: lane.upload(given, block), lambda: lane.download(block, found)):
-        assert lane.capture(work, device_only=True) is None
-    graph = lane.capture(both_ways)
+    for work in (
+        both_ways,
+        unified,
+        lambda: gpu_stream.upload(given, block),
+        lambda: gpu_stream.download(block, found),
+    ):
+        assert gpu_stream.capture(work, device_only=True) is None
+    graph = gpu_stream.capture(both_ways)
     assert graph is not None
     for value in (1, 2):
         given[:] = value
@@ -212,11 +219,11 @@ def test_memory_of_the_host_is_captured_only_where_it_may_be(lane: CudaLane) -> 
         assert (found == value).all()
 
 
-def test_what_waits_for_the_device_and_captures_keep_apart(gpu: Gpu, lane: CudaLane) -> None:
+def test_what_waits_for_the_device_and_captures_keep_apart(gpu: Gpu, gpu_stream: CudaStream) -> None:
     """As making a session of ONNX Runtime does. `cuCtxSynchronize` would end the capture, and fail itself."""
-    block, order = lane.device(64 * 64 * 3), []
-    picture = lane.picture(4, 7)
-    image = describe(picture, lane.handle)
+    block, order = gpu_stream.device(64 * 64 * 3), []
+    picture = gpu_stream.picture(4, 7)
+    image = describe(picture, gpu_stream.handle)
 
     def wait() -> None:
         with no_capture(), gpu.current():
@@ -224,19 +231,19 @@ def test_what_waits_for_the_device_and_captures_keep_apart(gpu: Gpu, lane: CudaL
 
     def work() -> None:
         waiting.start()
-        lane.crop(block, 64, image)
+        gpu_stream.crop(block, 64, image)
         waiting.join(0.2)  # in vain
         order.append("captured")
 
     waiting = threading.Thread(target=wait)
-    assert lane.capture(work) is not None
+    assert gpu_stream.capture(work) is not None
     waiting.join()
     assert order == ["captured", 0]
-    assert lane.capture(lambda: order.append(driver.cuCtxSynchronize())) is None
+    assert gpu_stream.capture(lambda: order.append(driver.cuCtxSynchronize())) is None
     assert order[-1] == 900, "the stand-in does find it"
 
 
-def test_captures_can_be_turned_off(lane: CudaLane, engines: Path, photo: np.ndarray) -> None:
+def test_captures_can_be_turned_off(gpu_stream: CudaStream, engines: Path, photo: np.ndarray) -> None:
     before = counts()["graphs"]
     codec, plain = Codec(engines, backend="tensorrt", cuda_graphs=False), Codec(TINY, backend="onnxruntime")
     for _ in range(4):
@@ -246,26 +253,30 @@ def test_captures_can_be_turned_off(lane: CudaLane, engines: Path, photo: np.nda
         Codec(TINY, cuda_graphs=1)  # type: ignore[arg-type]
 
 
-def test_what_went_elsewhere_is_not_captured(lane: CudaLane) -> None:
-    assert lane.capture(lambda: None) is None
+def test_what_went_elsewhere_is_not_captured(gpu_stream: CudaStream) -> None:
+    assert gpu_stream.capture(lambda: None) is None
 
 
-def test_a_capture_that_fails_leaves_the_lane_as_it_was(lane: CudaLane) -> None:
-    given, block = lane.pinned((64,), BYTES), lane.device(64)
-    for forbidden in (lane.synchronise, lambda: lane.device(64), lambda: lane.pinned((64,), BYTES)):
+def test_a_capture_that_fails_leaves_the_lane_as_it_was(gpu_stream: CudaStream) -> None:
+    given, block = gpu_stream.pinned((64,), BYTES), gpu_stream.device(64)
+    for forbidden in (
+        gpu_stream.synchronise,
+        lambda: gpu_stream.device(64),
+        lambda: gpu_stream.pinned((64,), BYTES),
+    ):
         with pytest.raises(Exception, match=r"CUDA|stand-in"):
-            lane.capture(forbidden)
+            gpu_stream.capture(forbidden)
         given[:] = 7
-        graph = lane.capture(lambda: lane.upload(given, block))
+        graph = gpu_stream.capture(lambda: gpu_stream.upload(given, block))
         assert graph is not None
         graph.launch()
-        lane.synchronise()
+        gpu_stream.synchronise()
         assert ctypes.c_uint8.from_address(block.pointer).value == 7
     assert gc.isenabled()
 
 
-def test_other_threads_allocate_during_a_capture(gpu: Gpu, lane: CudaLane) -> None:
-    given, block = lane.pinned((64,), BYTES), lane.device(64)
+def test_other_threads_allocate_during_a_capture(gpu: Gpu, gpu_stream: CudaStream) -> None:
+    given, block = gpu_stream.pinned((64,), BYTES), gpu_stream.device(64)
     made: list[DeviceMemory] = []
 
     def elsewhere() -> None:
@@ -273,12 +284,12 @@ def test_other_threads_allocate_during_a_capture(gpu: Gpu, lane: CudaLane) -> No
             made.append(DeviceMemory(gpu, 64))
 
     def work() -> None:
-        lane.upload(given, block)
+        gpu_stream.upload(given, block)
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
 
-    assert lane.capture(work) is not None and made
+    assert gpu_stream.capture(work) is not None and made
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ SOURCE = Path(__file__).with_name("pixels.cu")
 
 
 def no_capture() -> contextlib.AbstractContextManager[Any]:
-    """Within, no capture of this process is under way.
+    """Keep captures of this process away as long as the context manager is entered.
 
-    For what waits for the whole device, as making or ending a session of ONNX Runtime does: in any thread that fails
-    during a capture, and ends it.
+    Whatever waits for the whole device needs it, as making or ending a session of ONNX Runtime does. Such a wait
+    fails, and invalidates the capture, whichever thread makes it.
     """
     return _capturing
 
@@ -32,14 +32,14 @@ def no_capture() -> contextlib.AbstractContextManager[Any]:
 class Gpu:
     """A GPU and the CUDA context that everything of a backend lives in.
 
-    number: of the device (None: that of the calling thread's context, else 0). captures: may its lanes capture CUDA
-    graphs? The context is the calling thread's if it has one on that device, which is how applications built on pycuda
-    keep theirs, else the device's primary one, which PyTorch, CuPy and numba use. Raises BackendError where there is
-    no driver or device.
+    number: of the device (None: that of the calling thread's context, else 0). graphs_enabled: may its streams capture
+    CUDA graphs? The context is the calling thread's if it has one on that device, which is how applications built on
+    pycuda keep theirs, else the device's primary one, which PyTorch, CuPy and numba use. Raises BackendError where
+    there is no driver or device.
     """
 
-    def __init__(self, number: int | None, captures: bool = True) -> None:
-        self.captures = captures
+    def __init__(self, number: int | None, graphs_enabled: bool = True) -> None:
+        self.graphs_enabled = graphs_enabled
         try:
             from cuda.bindings import driver
             from cuda.core import Device, Program, ProgramOptions
@@ -59,7 +59,7 @@ class Gpu:
         self.name = self.device.name
 
     def _own_context(self) -> int:
-        """The calling thread's context, if it has one of this device, else the primary one. It stays as it was."""
+        """Find the calling thread's context if it is one of this device, else the primary one; change neither."""
         driver, before = self.driver, self._current()
         own = before and int(_check(driver.cuCtxGetDevice())) == self.device.device_id
         self.device.set_current()  # makes this object usable, and the primary context current
@@ -95,7 +95,7 @@ class Gpu:
 
 
 def _check(result: tuple[Any, ...]) -> Any:
-    """Value of a call of cuda-bindings. Raises RuntimeError for its errors."""
+    """Return the value of a call of cuda-bindings. Raises RuntimeError for its errors."""
     code, *values = result
     if int(code) != 0:
         raise RuntimeError(f"CUDA driver: {code.name}")
@@ -106,7 +106,7 @@ class DeviceMemory:
     """Memory of the GPU, freed with this. Freeing waits for what the GPU does, whichever stream that is on."""
 
     def __init__(self, gpu: Gpu, size: int) -> None:
-        """In the GPU's context, which is current."""
+        """Allocate in the GPU's context, which must be current."""
         self._gpu, self.size = gpu, max(1, size)
         self.pointer = int(_check(gpu.driver.cuMemAlloc(self.size)))
 
@@ -123,7 +123,7 @@ class PinnedMemory:
     """Memory of the host that the GPU copies from and to by itself, freed with this, in whichever thread that is."""
 
     def __init__(self, gpu: Gpu, size: int) -> None:
-        """In the GPU's context, which is current."""
+        """Allocate in the GPU's context, which must be current."""
         self._gpu = gpu
         flags = gpu.driver.CU_MEMHOSTALLOC_PORTABLE
         self.pointer = int(_check(gpu.driver.cuMemHostAlloc(max(1, size), flags)))
@@ -168,7 +168,7 @@ class DevicePicture(DeviceMemory):
 class _OwnedStream:
     """A stream in the GPU's context (cuda-core takes the device's primary one from 1.3 on), destroyed with this.
 
-    Not with the lane itself: what refers to the lane weakly, as sessions on the stream do, goes before.
+    It is an object of its own so that what refers to the `CudaStream` weakly, as sessions on it do, goes before.
     """
 
     def __init__(self, gpu: Gpu) -> None:
@@ -183,8 +183,8 @@ class _OwnedStream:
                 self._gpu.driver.cuStreamDestroy(handle)
 
 
-class CudaLane:
-    """See `rdc_codec.backends.gpu_pool.Lane`."""
+class CudaStream:
+    """A stream of an NVIDIA GPU; `rdc_codec.backends.gpu_pool.GpuStream` says what each method does."""
 
     def __init__(self, gpu: Gpu) -> None:
         from cuda.core import Stream
@@ -192,7 +192,7 @@ class CudaLane:
         self.gpu = gpu
         self._owned = _OwnedStream(gpu)
         self.handle = self._owned.handle
-        self.stream = Stream.from_handle(self.handle)
+        self._core_stream = Stream.from_handle(self.handle)
 
     def current(self) -> contextlib.AbstractContextManager[None]:
         return self.gpu.current()
@@ -243,14 +243,14 @@ class CudaLane:
     def _launch(self, kernel: Any, pixels: int, *arguments: Any) -> None:
         from cuda.core import LaunchConfig, launch
 
-        launch(self.stream, LaunchConfig(grid=-(-pixels // THREADS), block=THREADS), kernel, *arguments)
+        launch(self._core_stream, LaunchConfig(grid=-(-pixels // THREADS), block=THREADS), kernel, *arguments)
 
     def picture(self, height: int, width: int) -> DevicePicture:
         return DevicePicture(self.gpu, height, width)
 
     def check(self, image: DeviceImage) -> None:
-        """Raises InputError for memory that is not this GPU's or not of the codec's context: a kernel that touched it
-        would end the context."""
+        """Refuse memory that is not this GPU's or not of the codec's context: a kernel that touched it would end the
+        context. Raises InputError."""
         driver = self.gpu.driver
         attributes = driver.CUpointer_attribute
         code, number = driver.cuPointerGetAttribute(
@@ -266,14 +266,14 @@ class CudaLane:
                 "array belongs to another CUDA context than the codec: make the codec where that is current"
             )
 
-    def wait_for(self, stream: int) -> None:
-        self._order(stream, self.handle)
+    def wait_for(self, cuda_stream: int) -> None:
+        self._order(cuda_stream, self.handle)
 
-    def be_waited_for(self, stream: int) -> None:
-        self._order(self.handle, stream)
+    def be_waited_for(self, cuda_stream: int) -> None:
+        self._order(self.handle, cuda_stream)
 
     def _order(self, first: int, then: int) -> None:
-        """What is queued on one stream so far comes before what is queued on the other from now on."""
+        """Let what is queued on one stream so far come before what is queued on the other from now on."""
         driver = self.gpu.driver
         event = _check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         try:
@@ -283,20 +283,20 @@ class CudaLane:
             _check(driver.cuEventDestroy(event))  # freed when it has happened
 
     def capture(self, work: Callable[[], None], device_only: bool = False) -> CudaGraph | None:
-        """What `work` queues on this lane, as a graph; nothing runs yet.
+        """Capture what `work` queues on this stream as a graph; nothing runs yet.
 
-        None where CUDA cannot capture it, where nothing was queued (it went elsewhere, and a launch would do nothing),
-        and at once where lanes are not to capture.
+        Returns None if capturing is disabled, CUDA refuses, or the work queued nothing on this stream (it went
+        elsewhere, and a launch would do nothing).
 
-        device_only: None, too, where it holds more than kernels and copies within the GPU's memory. Such a graph can be
-        launched as long as that memory is there; memory of the host may have been freed after `work`.
+        device_only: returns None also if the graph holds more than kernels and copies within the GPU's memory. Without
+        them it can be launched as long as that memory is there; memory of the host may have been freed after `work`.
 
-        Calls of the driver, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
-        issue 2834). What `work` raises is raised again, with the lane as it was.
+        This calls the driver itself, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
+        issue 2834). What `work` raises is raised again, with the stream as it was.
         """
-        if not self.gpu.captures:
+        if not self.gpu.graphs_enabled:
             return None
-        with _capturing:  # of another lane it might switch the garbage collector on again
+        with _capturing:  # one capture at a time: another one ending would re-enable the garbage collector
             return self._capture(work, device_only)
 
     def _capture(self, work: Callable[[], None], device_only: bool) -> CudaGraph | None:
@@ -362,15 +362,15 @@ class CudaLane:
 
 
 class CudaGraph:
-    """Work of a lane that can be queued again with one call."""
+    """Work of a stream that can be queued again with one call."""
 
-    def __init__(self, lane: CudaLane, executable: Any) -> None:
-        self._lane, self._executable = lane, executable
+    def __init__(self, gpu_stream: CudaStream, executable: Any) -> None:
+        self._gpu_stream, self._executable = gpu_stream, executable
 
     def launch(self) -> None:
-        _check(self._lane.gpu.driver.cuGraphLaunch(self._executable, self._lane.handle))
+        _check(self._gpu_stream.gpu.driver.cuGraphLaunch(self._executable, self._gpu_stream.handle))
 
     def __del__(self) -> None:
         if (executable := getattr(self, "_executable", None)) is not None:
-            with contextlib.suppress(Exception), self._lane.gpu.current():
-                self._lane.gpu.driver.cuGraphExecDestroy(executable)
+            with contextlib.suppress(Exception), self._gpu_stream.gpu.current():
+                self._gpu_stream.gpu.driver.cuGraphExecDestroy(executable)
