@@ -16,7 +16,7 @@ from rdc_codec import Codec, native
 from rdc_codec.errors import CodecError, CorruptError, DamagedAuxiliaryWarning, TruncatedError
 
 # Damage must not make a decoder slow: hundreds of damaged streams take seconds, one that hangs is stopped.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
