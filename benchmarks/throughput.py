@@ -27,7 +27,8 @@ from tqdm import tqdm
 from benchmarks.common import photos, table
 from export.to_engine import parse_size
 from rdc_codec import Codec
-from rdc_codec.backends import NAMES
+from rdc_codec.backends import NAMES, Backend, BackendOptions, create
+from rdc_codec.backends.base import Inputs
 from rdc_codec.errors import BackendError
 
 Row = list[Any]
@@ -61,6 +62,19 @@ def per_second(work: Callable[[], Any], items: int, rounds: int) -> float:
     return items / statistics.median(times)
 
 
+class Recording:
+    """A backend that keeps what each graph was given last, to run it again."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.info, self.parallel = backend.info, backend.parallel
+        self.inputs: dict[str, dict[str, Any]] = {}
+        self._backend = backend
+
+    def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
+        self.inputs[graph] = dict(inputs)
+        return self._backend.run(graph, inputs, cuda_stream)
+
+
 def of_backend(codec: Codec, pictures: list[np.ndarray], quality: float, rounds: int) -> Iterator[Row]:
     name, count = codec.backend.name, len(pictures)
     streams = [codec.encode(p, quality) for p in pictures]
@@ -76,17 +90,12 @@ def of_backend(codec: Codec, pictures: list[np.ndarray], quality: float, rounds:
     }
     for way, (encode, decode) in ways.items():
         yield [name, way, per_second(encode, count, rounds), per_second(decode, count, rounds)]
-    recorded: dict[str, dict[str, Any]] = {}
-    run = codec._backend.run
-
-    def record(graph: str, inputs: Any) -> list[np.ndarray]:
-        recorded[graph] = dict(inputs)
-        return run(graph, inputs)
-
-    codec._decode(codec._encode(pictures[0], quality, "all", None, None, record), 0.0, None, record)
+    backend = Recording(create(name, codec.bundle, BackendOptions()))
+    recording = Codec(codec.bundle, backend=backend)
+    recording.decode(recording.encode(pictures[0], quality))
     rates = [
-        per_second(lambda g=g: [run(g, recorded[g]) for _ in pictures], count, rounds)  # type: ignore[misc]
-        for g in sorted(recorded, reverse=True)  # encode, decode
+        per_second(lambda g=g: [backend.run(g, backend.inputs[g]) for _ in pictures], count, rounds)  # type: ignore[misc]
+        for g in sorted(backend.inputs, reverse=True)  # encode, decode
     ]
     yield [name, "networks", *rates]
 

@@ -518,15 +518,6 @@ def test_pictures_left_on_a_stream_do_not_run_into_each_other(device: Device, ph
     assert all(left_on_a_stream(device, photos))
 
 
-def test_what_a_picture_on_its_way_needs_outlives_its_codec(device: Device, photo: np.ndarray) -> None:
-    plain, codec, side = device.reference(), device.codec(), CudaStream(device.gpu)
-    stream = plain.encode(photo[:64, :64])
-    picture = codec.decode(stream, out="device", cuda_stream=side)
-    del codec
-    gc.collect()
-    np.testing.assert_array_equal(device.pixels(picture), plain.decode(stream))
-
-
 def test_the_stand_in_finds_a_download_that_nothing_waits_for(mock: Device) -> None:
     with mock.gpu.current():
         stream = CudaStream(mock.gpu)
@@ -815,6 +806,17 @@ def test_engines_give_what_the_graphs_give(mock: Device, engines: Path, photos: 
     picture = codec.decode(streams[0], out="device")
     np.testing.assert_array_equal(mock.pixels(picture), plain.decode(streams[0]))
     assert codec.encode(picture) == plain.encode(mock.pixels(picture))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_what_a_picture_on_its_way_needs_outlives_its_codec(mock: Device, photo, backend, engines) -> None:
+    codec = mock.codec() if backend == "onnxruntime" else Codec(engines, backend="tensorrt")
+    plain, side = mock.reference(), CudaStream(mock.gpu)
+    stream = plain.encode(photo[:64, :64])
+    picture = codec.decode(stream, out="device", cuda_stream=side)
+    del codec
+    gc.collect()
+    np.testing.assert_array_equal(mock.pixels(picture), plain.decode(stream))
 
 
 def test_auto_takes_engines_that_work(engines: Path) -> None:

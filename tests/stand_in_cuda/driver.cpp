@@ -361,7 +361,7 @@ CALL(cuStreamDestroy_v2, Stream* stream) {
   if (const int code = usable(stream)) return code;
   if (captures.count(stream)) return CAPTURE_UNSUPPORTED;
   run_until(stream, stream->queued);
-  return streams.erase(stream), delete stream, SUCCESS;
+  return streams.erase(stream), SUCCESS;  // never the address of another one, so that stale handles are found
 }
 CALL(cuStreamGetCtx, Stream* stream, std::uintptr_t* context) {
   Locked locked(everything);

@@ -126,6 +126,7 @@ class Buffers:
         self.shapes = {t.name: t.sizes(*size) for t in self.tensors}
         self.device = {t.name: gpu_stream.device(self.bytes_of(t)) for t in self.tensors}
         self.host = {t.name: gpu_stream.pinned(self.shapes[t.name], t.dtype) for t in self.tensors}
+        # The last to go: a picture may still be on its way, and freeing the memory above waits for that.
         self.launch: Launch | None = None
 
     @property
@@ -152,11 +153,6 @@ class Worker:
             self._kept[key] = Buffers(self.gpu_stream, bundle, graph, size)
         self._kept.move_to_end(key)
         return self._kept[key]
-
-    def __del__(self) -> None:
-        # A picture may still be on its way to the caller's stream; what prepared its launch must outlive that.
-        with contextlib.suppress(Exception), self.gpu_stream.current():
-            self.gpu_stream.synchronise()
 
 
 class Pool:
