@@ -68,10 +68,11 @@ class QueuedSession:
 
     def run_with_iobinding(self, binding: Any, options: ort.RunOptions) -> None:
         if id(binding) not in self._works:
+            session = self._session  # not self, which would be garbage of a cycle then, and go later
 
             def run() -> int:
                 try:
-                    self._session.run_with_iobinding(binding)
+                    session.run_with_iobinding(binding)
                 except Exception as error:
                     print(error)
                     return 1

@@ -102,7 +102,7 @@ def test_engines_for_another_runtime_are_a_clear_error(engines: tuple[Path, dict
         read_record(write_record(folder, record))
 
 
-# --- memory of a GPU where there is none -------------------------------------------------------------------------------------------
+# --- memory of a GPU where there is none -----------------------------------------------------------------------------
 
 
 class HostArray:

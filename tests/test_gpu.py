@@ -1,4 +1,5 @@
-"""What only a real GPU can show (the rest is in test_cuda.py): backends on it against the CPU, pictures that stay in its memory, plugins in CUDA graphs.
+"""What only a real GPU can show (the rest is in test_cuda.py): backends on it against the CPU, pictures of PyTorch and
+pycuda in its memory, plugins in CUDA graphs.
 
 `make test-gpu`. Streams are what has to be equal; pictures may differ by a grey level in rare samples.
 """

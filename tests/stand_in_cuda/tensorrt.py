@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import weakref
 from enum import Enum
 from typing import Any
 
@@ -70,7 +71,13 @@ class Context:
         self.engine, self.shapes = engine, {}
         self.addresses: dict[str, int] = {}
         self.scratch = self.stream = 0
-        self.work = WORK(self._run)  # a CUDA graph holds it, too
+        me = weakref.ref(self)  # a cycle would keep the context longer than TensorRT does
+
+        def run() -> int:
+            context = me()
+            return 1 if context is None else context._run()
+
+        self.work = WORK(run)  # what CUDA graphs call, too
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         least, _, most = self.engine.get_tensor_profile_shape(name, 0)
