@@ -10,7 +10,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,24 @@ def torch() -> Any:
     return torch
 
 
-@pytest.fixture(scope="module", params=["fp32", "fp16"])
-def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Engines of the shipped bundle, without plugins; built once for each precision."""
-    pytest.importorskip("tensorrt", reason="TensorRT is not installed")
-    folder = tmp_path_factory.mktemp("engines") / request.param
-    to_engine.main([str(SHIPPED), "-o", str(folder), "--precision", request.param, "--max", "1088x1920"])
-    return folder
+@pytest.fixture(scope="module")
+def engines_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Engines of the shipped bundle in a precision, without plugins; built once for each."""
+    folder = tmp_path_factory.mktemp("engines")
+
+    def build(precision: str) -> Path:
+        pytest.importorskip("tensorrt", reason="TensorRT is not installed")
+        made = folder / precision
+        if not made.exists():
+            to_engine.main([str(SHIPPED), "-o", str(made), "--precision", precision, "--max", "1088x1920"])
+        return made
+
+    return build
+
+
+@pytest.fixture(params=["fp32", "fp16"])
+def engines(request: pytest.FixtureRequest, engines_of: Callable[[str], Path]) -> Path:
+    return engines_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +79,11 @@ def matrix_products(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["onnxruntime-cuda", "products", "tensorrt"])
+@pytest.fixture(params=["onnxruntime-cuda", "products", "tensorrt fp32", "tensorrt fp16"])
 def on_gpu(request: pytest.FixtureRequest) -> Codec:
-    if request.param == "tensorrt":
-        return Codec(request.getfixturevalue("engines"), backend="tensorrt")
+    if request.param.startswith("tensorrt"):
+        build = request.getfixturevalue("engines_of")
+        return Codec(build(request.param.split()[1]), backend="tensorrt")
     bundle = request.getfixturevalue("matrix_products") if request.param == "products" else SHIPPED
     try:
         return Codec(bundle, backend="onnxruntime-cuda")

@@ -87,7 +87,7 @@ class GpuStream(Protocol):
         ...
 
     def check(self, image: DeviceImage) -> None:
-        """Raises InputError unless the picture is in memory that this stream's kernels can use."""
+        """Refuses, with InputError, a picture in memory that this stream's kernels cannot use."""
         ...
 
     def wait_for(self, cuda_stream: int) -> None:
