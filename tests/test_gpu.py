@@ -201,7 +201,7 @@ def test_the_context_of_the_thread_is_left_as_it_was(on_gpu, photo) -> None:
     assert int(driver.cuCtxGetCurrent()[1]) == before
 
 
-def test_a_context_of_the_application_is_used(foreign_context, engines: Path, photo, on_cpu) -> None:
+def test_a_context_of_the_application_is_used(engines: Path, foreign_context, photo, on_cpu) -> None:
     from cuda.bindings import driver
 
     context = int(driver.cuCtxGetCurrent()[1])
