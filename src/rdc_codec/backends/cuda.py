@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 
 from ..errors import BackendError, InputError
 from ..interop import DeviceImage
+from . import cuda_graph
+from .cuda_graph import CudaGraph, check
 
 THREADS = 256  # of a block of the pixel kernels
 _capturing = threading.RLock()  # of the process: a device is shared by all codecs
@@ -47,7 +48,7 @@ class Gpu:
             raise BackendError(f"the package cuda-core is missing: {error}") from error
         self.driver = driver
         try:
-            _check(driver.cuInit(0))
+            check(driver.cuInit(0))
             self.device = Device(number)
             self.context = self._own_context()
             options = ProgramOptions(arch=f"sm_{self.device.arch}")
@@ -61,25 +62,25 @@ class Gpu:
     def _own_context(self) -> int:
         """Find the calling thread's context if it is one of this device, else the primary one; change neither."""
         driver, before = self.driver, self._current()
-        own = before and int(_check(driver.cuCtxGetDevice())) == self.device.device_id
+        own = before and int(check(driver.cuCtxGetDevice())) == self.device.device_id
         self.device.set_current()  # makes this object usable, and the primary context current
         primary = self._current()
-        _check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
+        check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
         return before if own else primary
 
     def is_primary(self) -> bool:
         """Is the context the one that the CUDA runtime uses, and all that is built on it?"""
         driver, number = self.driver, self.device.device_id
-        primary = int(_check(driver.cuDevicePrimaryCtxRetain(number)))
-        _check(driver.cuDevicePrimaryCtxRelease(number))
+        primary = int(check(driver.cuDevicePrimaryCtxRetain(number)))
+        check(driver.cuDevicePrimaryCtxRelease(number))
         return primary == self.context
 
     def driver_version(self) -> int:
         """1000 * major + 10 * minor of the CUDA version that the driver is for."""
-        return int(_check(self.driver.cuDriverGetVersion()))
+        return int(check(self.driver.cuDriverGetVersion()))
 
     def _current(self) -> int:
-        return int(_check(self.driver.cuCtxGetCurrent()))
+        return int(check(self.driver.cuCtxGetCurrent()))
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
@@ -87,19 +88,11 @@ class Gpu:
         if before == self.context:
             yield
             return
-        _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(self.context)))
+        check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(self.context)))
         try:
             yield
         finally:
-            _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(before)))
-
-
-def _check(result: tuple[Any, ...]) -> Any:
-    """Return the value of a call of cuda-bindings. Raises RuntimeError for its errors."""
-    code, *values = result
-    if int(code) != 0:
-        raise RuntimeError(f"CUDA driver: {code.name}")
-    return values[0] if values else None
+            check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(before)))
 
 
 class DeviceMemory:
@@ -108,7 +101,7 @@ class DeviceMemory:
     def __init__(self, gpu: Gpu, size: int) -> None:
         """Allocate in the GPU's context, which must be current."""
         self._gpu, self.size = gpu, max(1, size)
-        self.pointer = int(_check(gpu.driver.cuMemAlloc(self.size)))
+        self.pointer = int(check(gpu.driver.cuMemAlloc(self.size)))
 
     def __del__(self) -> None:
         if pointer := getattr(self, "pointer", 0):
@@ -126,7 +119,7 @@ class PinnedMemory:
         """Allocate in the GPU's context, which must be current."""
         self._gpu = gpu
         flags = gpu.driver.CU_MEMHOSTALLOC_PORTABLE
-        self.pointer = int(_check(gpu.driver.cuMemHostAlloc(max(1, size), flags)))
+        self.pointer = int(check(gpu.driver.cuMemHostAlloc(max(1, size), flags)))
 
     def __del__(self) -> None:
         if pointer := getattr(self, "pointer", 0):
@@ -175,7 +168,7 @@ class _OwnedStream:
         self._gpu = gpu
         flags = gpu.driver.CUstream_flags.CU_STREAM_NON_BLOCKING
         with gpu.current():
-            self.handle = int(_check(gpu.driver.cuStreamCreate(flags)))
+            self.handle = int(check(gpu.driver.cuStreamCreate(flags)))
 
     def __del__(self) -> None:
         if handle := getattr(self, "handle", 0):
@@ -209,11 +202,11 @@ class CudaStream:
 
     def upload(self, array: np.ndarray, block: Any) -> None:
         driver = self.gpu.driver
-        _check(driver.cuMemcpyHtoDAsync(block.pointer, array.ctypes.data, array.nbytes, self.handle))
+        check(driver.cuMemcpyHtoDAsync(block.pointer, array.ctypes.data, array.nbytes, self.handle))
 
     def download(self, block: Any, array: np.ndarray) -> None:
         driver = self.gpu.driver
-        _check(driver.cuMemcpyDtoHAsync(array.ctypes.data, block.pointer, array.nbytes, self.handle))
+        check(driver.cuMemcpyDtoHAsync(array.ctypes.data, block.pointer, array.nbytes, self.handle))
 
     def pad(self, image: DeviceImage, block: Any, rows: int, columns: int) -> None:
         self._launch(
@@ -275,12 +268,12 @@ class CudaStream:
     def _order(self, first: int, then: int) -> None:
         """Let what is queued on one stream so far come before what is queued on the other from now on."""
         driver = self.gpu.driver
-        event = _check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        event = check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         try:
-            _check(driver.cuEventRecord(event, first))
-            _check(driver.cuStreamWaitEvent(then, event, 0))
+            check(driver.cuEventRecord(event, first))
+            check(driver.cuStreamWaitEvent(then, event, 0))
         finally:
-            _check(driver.cuEventDestroy(event))  # freed when it has happened
+            check(driver.cuEventDestroy(event))  # freed when it has happened
 
     def capture(self, work: Callable[[], None], device_only: bool = False) -> CudaGraph | None:
         """Capture what `work` queues on this stream as a graph; nothing runs yet.
@@ -297,80 +290,7 @@ class CudaStream:
         if not self.gpu.graphs_enabled:
             return None
         with _capturing:  # one capture at a time: another one ending would re-enable the garbage collector
-            return self._capture(work, device_only)
-
-    def _capture(self, work: Callable[[], None], device_only: bool) -> CudaGraph | None:
-        driver = self.gpu.driver
-        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        graph, collecting = None, gc.isenabled()
-        gc.disable()  # memory that this thread frees meanwhile would spoil it
-        try:
-            _check(driver.cuStreamBeginCapture(self.handle, mode))
-            try:
-                work()
-            finally:
-                code, found = driver.cuStreamEndCapture(self.handle)
-                graph = found if int(code) == 0 and int(found) else None
-            if graph is None:
-                return None
-            nodes = self._nodes(graph)
-            if not nodes or (device_only and not all(map(self._is_of_device, nodes))):
-                return None
-            code, executable = driver.cuGraphInstantiate(graph, 0)
-            return CudaGraph(self, executable) if int(code) == 0 else None
-        finally:
-            if collecting:
-                gc.enable()
-            if graph is not None:
-                driver.cuGraphDestroy(graph)
-
-    def _nodes(self, graph: Any) -> list[Any]:
-        driver = self.gpu.driver
-        code, _, count = driver.cuGraphGetNodes(graph)
-        if int(code) == 0 and count:
-            code, nodes, _ = driver.cuGraphGetNodes(graph, count)
-        else:
-            nodes = []
-        _check((code,))
-        return list(nodes)
-
-    def _is_of_device(self, node: Any) -> bool:
-        driver = self.gpu.driver
-        kinds = driver.CUgraphNodeType
-        kind = _check(driver.cuGraphNodeGetType(node))
-        if kind == kinds.CU_GRAPH_NODE_TYPE_MEMCPY:
-            copy = _check(driver.cuGraphMemcpyNodeGetParams(node))
-            ends = ((copy.srcMemoryType, copy.srcDevice), (copy.dstMemoryType, copy.dstDevice))
-            return all(self._is_device_memory(*end) for end in ends)
-        return kind in (
-            kinds.CU_GRAPH_NODE_TYPE_KERNEL,
-            kinds.CU_GRAPH_NODE_TYPE_MEMSET,
-            kinds.CU_GRAPH_NODE_TYPE_EMPTY,
-        )
-
-    def _is_device_memory(self, kind: Any, pointer: Any) -> bool:
-        driver = self.gpu.driver
-        kinds = driver.CUmemorytype
-        if kind == kinds.CU_MEMORYTYPE_UNIFIED:  # "look at the address", not managed memory
-            attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
-            code, found = driver.cuPointerGetAttribute(attribute, int(pointer))
-            return int(code) == 0 and int(found) == int(kinds.CU_MEMORYTYPE_DEVICE)
-        return kind == kinds.CU_MEMORYTYPE_DEVICE
+            return cuda_graph.capture(self, work, device_only)
 
     def synchronise(self) -> None:
-        _check(self.gpu.driver.cuStreamSynchronize(self.handle))
-
-
-class CudaGraph:
-    """Work of a stream that can be queued again with one call."""
-
-    def __init__(self, gpu_stream: CudaStream, executable: Any) -> None:
-        self._gpu_stream, self._executable = gpu_stream, executable
-
-    def launch(self) -> None:
-        _check(self._gpu_stream.gpu.driver.cuGraphLaunch(self._executable, self._gpu_stream.handle))
-
-    def __del__(self) -> None:
-        if (executable := getattr(self, "_executable", None)) is not None:
-            with contextlib.suppress(Exception), self._gpu_stream.gpu.current():
-                self._gpu_stream.gpu.driver.cuGraphExecDestroy(executable)
+        check(self.gpu.driver.cuStreamSynchronize(self.handle))

@@ -11,7 +11,8 @@ from typing import Any
 from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle
 from ..errors import BackendError, CodecError, CorruptError
 from .base import BackendInfo, BackendOptions
-from .cuda import CudaGraph, CudaStream, Gpu, no_capture
+from .cuda import CudaStream, Gpu, no_capture
+from .cuda_graph import CudaGraph
 from .gpu_pool import Buffers, GpuBackend, GpuStream, Launch, Size
 
 RECORD = "engines.json"
