@@ -70,9 +70,9 @@ class Recorder:
         self.backend, self.info, self.parallel = backend, backend.info, backend.parallel
         self.inputs: dict[str, dict[str, Any]] = {}
 
-    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         self.inputs[graph] = dict(inputs)
-        return self.backend.run(graph, inputs, stream)
+        return self.backend.run(graph, inputs, cuda_stream)
 
 
 def of_backend(

@@ -29,7 +29,7 @@ class TorchBackend:
         self.model = model.eval()
 
     @torch.no_grad()
-    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         """Compute the outputs of a graph, in the order of the manifest; `stream` has no meaning on a CPU."""
         given = {name: torch.tensor(array) for name, array in inputs.items()}
         results = self._encode(given) if graph.startswith("encode") else self._decode(given)

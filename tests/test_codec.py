@@ -457,9 +457,9 @@ class Recording:
         self.info = BackendInfo("recording", "host", "given")
         self.graphs: list[str] = []
 
-    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         self.graphs.append(graph)
-        return self.inner.run(graph, inputs, stream)
+        return self.inner.run(graph, inputs, cuda_stream)
 
 
 def test_an_application_may_bring_a_backend_and_a_loaded_bundle(tiny, photo) -> None:

@@ -198,7 +198,7 @@ def test_golden_inputs_tell_the_same_graph_from_another(tmp_path, graph) -> None
     class Broken(OnnxRuntimeBackend):
         """One of the inputs does not arrive."""
 
-        def run(self, graph, inputs, stream=None):
+        def run(self, graph, inputs, cuda_stream=None):
             name = "pixels" if "pixels" in inputs else "y1"
             return super().run(graph, inputs | {name: np.zeros_like(inputs[name])})
 

@@ -10,6 +10,9 @@ import warnings
 import numpy as np
 import pytest
 
+from rdc_codec import Codec
+from rdc_codec.backends import BackendInfo
+from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
 from rdc_codec.errors import CodecError, DamagedAuxiliaryWarning, InputError
 from rdc_codec.ordered import in_order
 
@@ -53,25 +56,33 @@ def test_items_are_read_only_when_there_is_room() -> None:
     assert len(read) == 13
 
 
-def test_networks_run_one_at_a_time(tiny, pictures, monkeypatch) -> None:
-    running, most = 0, 0
-    count = threading.Lock()
-    run = tiny._backend.run
+def test_networks_run_one_at_a_time(tiny, pictures) -> None:
+    class Watched:
+        """A backend that knows how many calls were under way in it at once."""
 
-    def watched(graph, inputs):
-        nonlocal running, most
-        with count:
-            running += 1
-            most = max(most, running)
-        try:
-            return run(graph, inputs)
-        finally:
-            with count:
-                running -= 1
+        info, parallel = BackendInfo("watched", "CPU", "a test"), False
 
-    monkeypatch.setattr(tiny._backend, "run", watched)
-    assert len(list(tiny.encode_batch(pictures * 3, workers=4))) == 3 * len(pictures)
-    assert most == 1
+        def __init__(self) -> None:
+            self.plain = OnnxRuntimeBackend(tiny.bundle, 1, None)
+            self.running, self.most, self.count = 0, 0, threading.Lock()
+
+        def run(self, graph, inputs, cuda_stream=None):
+            with self.count:
+                self.running += 1
+                self.most = max(self.most, self.running)
+            try:
+                return self.plain.run(graph, inputs)
+            finally:
+                with self.count:
+                    self.running -= 1
+
+    backend = Watched()
+    codec = Codec(tiny.bundle, backend=backend)
+    assert len(list(codec.encode_batch(pictures * 3, workers=4))) == 3 * len(pictures)
+    assert backend.most == 1
+    backend.parallel = True
+    assert len(list(codec.encode_batch(pictures * 3, workers=4))) == 3 * len(pictures)
+    assert backend.most > 1, "the watch does notice"
 
 
 def test_an_error_is_raised_in_place_of_its_result(tiny, pictures) -> None:

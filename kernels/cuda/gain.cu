@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kThreads)
   interpolate_gains(gain, gains, level[image], levels, s.c);
   __syncthreads();
   y += image * size, mean += image * size, acc += image * size, symbols += image * size, decoded += image * size;
-  constexpr int N = kLane<T>;
+  constexpr int N = kVector<T>;
   const int rest = size - vectors * N;
   for (int i = blockIdx.x * kThreads + threadIdx.x; i < vectors + rest; i += gridDim.x * kThreads) {
     if (i < vectors)
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kThreads)
                int vectors) {
   const int64_t image = blockIdx.y;
   symbols += image * size, mean += image * size, acc += image * size, decoded += image * size;
-  constexpr int N = kLane<T>;
+  constexpr int N = kVector<T>;
   const int rest = size - vectors * N;
   for (int i = blockIdx.x * kThreads + threadIdx.x; i < vectors + rest; i += gridDim.x * kThreads) {
     if (i < vectors)
@@ -243,8 +243,8 @@ struct Work {
 template <typename T>
 Work divide_work(const Shape& s) {
   const int size = s.c * s.h * s.w;
-  const int vectors = size % kLane<T> && s.n > 1 ? 0 : size / kLane<T>;
-  const int items = vectors + size - vectors * kLane<T>;
+  const int vectors = size % kVector<T> && s.n > 1 ? 0 : size / kVector<T>;
+  const int items = vectors + size - vectors * kVector<T>;
   const unsigned blocks = blocks_for(items);
   const unsigned most = 4096 / static_cast<unsigned>(s.n) + 1;
   return {size, vectors, dim3(blocks < most ? blocks : most, s.n)};
@@ -256,7 +256,7 @@ int quantize_as(const void* y, const void* mean, const float* gains, const float
   const T *values = static_cast<const T*>(y), *means = static_cast<const T*>(mean), *before = static_cast<const T*>(acc);
   T* after = static_cast<T*>(decoded);
   if (planes && layout == Layout::kChannelLast) {
-    const auto kernel = s.c % kLane<T> ? quantize_to_planes<T, 1> : quantize_to_planes<T, kLane<T>>;
+    const auto kernel = s.c % kVector<T> ? quantize_to_planes<T, 1> : quantize_to_planes<T, kVector<T>>;
     return launch(kernel, tiles(s), 0, stream, values, means, gains, level, before, symbols, after, s, levels, pass);
   }
   const Work work = divide_work<T>(s);
@@ -270,7 +270,7 @@ int dequantize_as(const int32_t* symbols, const void* mean, const void* acc, voi
   const T *means = static_cast<const T*>(mean), *before = static_cast<const T*>(acc);
   T* after = static_cast<T*>(decoded);
   if (planes && layout == Layout::kChannelLast) {
-    const auto kernel = s.c % kLane<T> ? dequantize_from_planes<T, 1> : dequantize_from_planes<T, kLane<T>>;
+    const auto kernel = s.c % kVector<T> ? dequantize_from_planes<T, 1> : dequantize_from_planes<T, kVector<T>>;
     return launch(kernel, tiles(s), 0, stream, symbols, means, before, after, s, pass);
   }
   const Work work = divide_work<T>(s);

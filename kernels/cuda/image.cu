@@ -29,9 +29,9 @@ __device__ int64_t picture_offset(int64_t position, int eight, const Shape& s) {
 
 template <typename T>
 __device__ void load_eight(float* value, const T* from) {
-  for (int part = 0; part < 8; part += kLane<T>) {
-    const auto pack = load<T, kLane<T>>(from + part);
-    for (int k = 0; k < kLane<T>; ++k) value[part + k] = to_float(pack.value[k]);
+  for (int part = 0; part < 8; part += kVector<T>) {
+    const auto pack = load<T, kVector<T>>(from + part);
+    for (int k = 0; k < kVector<T>; ++k) value[part + k] = to_float(pack.value[k]);
   }
 }
 
@@ -40,9 +40,9 @@ __global__ void __launch_bounds__(kThreads) fold_channel_last(const int8_t* pixe
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= work) return;
   const Eight in = *reinterpret_cast<const Eight*>(pixels + picture_offset(i / kEights, i % kEights, s));
-  for (int part = 0; part < 8; part += kLane<T>) {
-    Pack<T, kLane<T>> out;
-    for (int k = 0; k < kLane<T>; ++k) from_float(unit_of(in.value[part + k]), out.value[k]);
+  for (int part = 0; part < 8; part += kVector<T>) {
+    Pack<T, kVector<T>> out;
+    for (int k = 0; k < kVector<T>; ++k) from_float(unit_of(in.value[part + k]), out.value[k]);
     store(folded + 8 * i + part, out);
   }
 }
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kThreads) fold_planar(const int8_t* pixels, T*
   const Strip strip(s);
   copy_strip<true>(shared, const_cast<int8_t*>(pixels), strip, s, s.w % 2 == 0);
   __syncthreads();
-  constexpr int N = wide ? kLane<T> : 1;
+  constexpr int N = wide ? kVector<T> : 1;
   for_values<N>(strip, [&](int channel, int position) {
     const int line = channel / kRun, byte = channel % kRun;
     T* to = folded + strip.tensor_offset(channel, s) + position;
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(kThreads)
   alignas(16) __shared__ int8_t shared[kStripBytes];
   const Strip strip(s);
   const float share = 1.0f - beta[strip.image];
-  constexpr int N = wide ? kLane<T> : 1;
+  constexpr int N = wide ? kVector<T> : 1;
   for_values<N>(strip, [&](int channel, int position) {
     const int line = channel / kRun, byte = channel % kRun;
     const int64_t from = strip.tensor_offset(channel, s) + position;
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T>
 bool rows_are_aligned(const Shape& s) {
-  return s.w % kLane<T> == 0;
+  return s.w % kVector<T> == 0;
 }
 
 dim3 strips(const Shape& s) { return dim3((s.w + kStrip - 1) / kStrip, s.h, s.n); }

@@ -10,7 +10,7 @@ namespace rdc {
 
 // As many neighbours as 16 bytes of T hold; arrays of other types come along in as many 16-byte accesses as it takes.
 template <typename T>
-constexpr int kLane = 16 / sizeof(T);
+constexpr int kVector = 16 / sizeof(T);
 
 template <typename T, int N>
 struct alignas(N == 1 ? alignof(T) : 16) Pack {

@@ -1,12 +1,15 @@
-// A libcuda.so.1 for machines that have no GPU. Its memory is the host's, what is queued runs at once, a capture
-// records it, and the two pixel kernels are computed on the CPU. It finds calls that are wrong: arguments, contexts,
-// order, lifetime. Only what cuda-core and src/rdc_codec/backends/cuda.py call is here; anything else fails by name.
+// A libcuda.so.1 for machines that have no GPU. Its memory is the host's, a capture records what is queued, and the two
+// pixel kernels are computed on the CPU. What is queued runs as late as CUDA allows: when something waits for its stream,
+// for an event after it, or for the device. So a wait that is missing shows as data that is not there. It also finds
+// calls that are wrong: arguments, contexts, order, lifetime. Only what cuda-core and
+// src/rdc_codec/backends/cuda.py call is here; anything else fails by name.
 
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <dlfcn.h>
 #include <functional>
 #include <map>
@@ -36,6 +39,7 @@ enum Code {
   INVALID_HANDLE = 400,
   NOT_FOUND = 500,
   NOT_SUPPORTED = 801,
+  LAUNCH_FAILED = 719,
   CAPTURE_UNSUPPORTED = 900,
   CAPTURE_INVALIDATED = 901,
   CAPTURE_WRONG_THREAD = 908,
@@ -58,9 +62,10 @@ struct Copy3d {
   std::size_t width, height, depth;
 };
 
+using Work = std::function<int()>;  // 0, or it failed
 struct Node {
   NodeKind kind;
-  std::function<void()> run;
+  Work run;
   Copy3d copy;
 };
 struct Graph {
@@ -71,6 +76,13 @@ struct Executable {
 };
 struct Stream {
   std::uintptr_t context;
+  std::deque<Work> waiting{};
+  std::uint64_t queued = 0, done = 0;  // how many so far
+  bool running = false, failed = false;
+};
+struct Event {  // what is queued on a stream up to here
+  Stream* stream = nullptr;
+  std::uint64_t position = 0;
 };
 struct Capture {
   Graph* graph;
@@ -87,6 +99,7 @@ std::set<Stream*> streams;
 std::set<Executable*> executables;
 std::set<void*> pinned;
 std::atomic<long> launched{0}, graphs_launched{0}, events{0};
+int next_copy_fails = 0;  // with this code
 thread_local std::uintptr_t current = 0;
 constexpr std::uintptr_t PRIMARY = 0x1000, OTHER = 0x2000;
 
@@ -125,14 +138,39 @@ int usable(Stream* stream) {
                                                                           : SUCCESS;
 }
 
-int queue(Stream* stream, NodeKind kind, std::function<void()> run, Copy3d copy = {}) {
+// Run what is queued on a stream up to a position. A stream that is gone has run everything before.
+void run_until(Stream* stream, std::uint64_t position) {
+  Locked locked(everything);
+  while (streams.count(stream) && !stream->running && stream->done < position && !stream->waiting.empty()) {
+    const Work work = std::move(stream->waiting.front());
+    stream->waiting.pop_front();
+    stream->running = true;  // what it does may wait for the device, which must not run the next one before it ends
+    if (work()) stream->failed = true;
+    stream->running = false;
+    ++stream->done;
+  }
+}
+
+void run_all() {
+  Locked locked(everything);
+  const std::set<Stream*> each = streams;
+  for (auto* stream : each)
+    if (streams.count(stream)) run_until(stream, stream->queued);
+}
+
+void defer(Stream* stream, Work work) {
+  stream->waiting.push_back(std::move(work));
+  ++stream->queued;
+}
+
+int queue(Stream* stream, NodeKind kind, Work run, Copy3d copy = {}) {
   Locked locked(everything);
   if (const int code = usable(stream)) return code;
   const auto it = captures.find(stream);
   if (it != captures.end())
     it->second.graph->nodes.push_back(new Node{kind, std::move(run), copy});
   else
-    run();
+    defer(stream, std::move(run));
   return SUCCESS;
 }
 
@@ -148,7 +186,7 @@ int copy(std::uint64_t to, std::uint64_t from, std::size_t size, Stream* stream,
       return INVALID_VALUE;
   auto* target = reinterpret_cast<void*>(to);
   const auto* source = reinterpret_cast<const void*>(from);
-  return queue(stream, COPY, [=] { std::memcpy(target, source, size); }, about);
+  return queue(stream, COPY, [=] { return std::memcpy(target, source, size), 0; }, about);
 }
 
 template <typename T>
@@ -183,6 +221,7 @@ int launch(const std::string& name, Index grid, Index block, Stream* stream, voi
         threadIdx = {t, 0, 0};
         thread();
       }
+    return 0;
   });
 }
 
@@ -204,7 +243,13 @@ CALL(stand_in_counts, long* out) {
   std::memcpy(out, counts, sizeof counts);
   return SUCCESS;
 }
-CALL(stand_in_queue, Stream* stream, void (*work)()) { return queue(stream, KERNEL, work); }
+CALL(stand_in_queue, Stream* stream, int (*work)()) { return queue(stream, KERNEL, work); }
+CALL(stand_in_pending, Stream* stream, long* count) {
+  Locked locked(everything);
+  return *count = streams.count(stream) ? static_cast<long>(stream->waiting.size()) : 0, SUCCESS;
+}
+CALL(stand_in_finish, void) { return run_all(), SUCCESS; }
+CALL(stand_in_fail_next_copy, int code) { return next_copy_fails = code, SUCCESS; }
 CALL(stand_in_other_context, std::uintptr_t* context) { return *context = OTHER, SUCCESS; }
 
 // --- devices and contexts -----------------------------------------------------------------------------------------
@@ -224,7 +269,11 @@ CALL(cuDevicePrimaryCtxRetain, std::uintptr_t* context, int) { return *context =
 CALL(cuDevicePrimaryCtxRelease_v2, int) { return SUCCESS; }
 CALL(cuCtxGetCurrent, std::uintptr_t* context) { return *context = current, SUCCESS; }
 CALL(cuCtxSetCurrent, std::uintptr_t context) { return current = context, SUCCESS; }
-CALL(cuCtxSynchronize, void) { return current ? waits_for_all() : INVALID_CONTEXT; }
+CALL(cuCtxSynchronize, void) {
+  if (!current) return INVALID_CONTEXT;
+  if (const int code = waits_for_all()) return code;
+  return run_all(), SUCCESS;
+}
 CALL(cuCtxGetDevice, int* device) { return *device = 0, current ? SUCCESS : INVALID_CONTEXT; }
 
 // --- memory --------------------------------------------------------------------------------------------------------
@@ -244,7 +293,8 @@ CALL(cuMemFree_v2, std::uint64_t address) {
   Locked locked(everything);
   const auto it = blocks.find(address);
   if (it == blocks.end() || it->second.second != current) return INVALID_VALUE;
-  blocks.erase(it);
+  run_all();  // it waits for the device
+  blocks.erase(address);
   std::free(reinterpret_cast<void*>(address));
   return SUCCESS;
 }
@@ -253,6 +303,7 @@ CALL(cuMemHostAlloc, void** address, std::size_t size, unsigned) {
   if (const int code = unsafe()) return code;
   Locked locked(everything);
   pinned.insert(*address = std::malloc(size));
+  std::memset(*address, 0xA5, size);
   return SUCCESS;
 }
 CALL(cuMemFreeHost, void* address) {
@@ -260,10 +311,12 @@ CALL(cuMemFreeHost, void* address) {
   if (const int code = unsafe()) return code;
   Locked locked(everything);
   if (!pinned.erase(address)) return INVALID_VALUE;
+  run_all();
   return std::free(address), SUCCESS;
 }
 CALL(cuMemcpyHtoDAsync_v2, std::uint64_t to, std::uint64_t from, std::size_t size, Stream* stream) {
   Locked locked(everything);
+  if (const int code = next_copy_fails) return next_copy_fails = 0, code;
   return block_of(to) ? copy(to, from, size, stream) : INVALID_VALUE;
 }
 CALL(cuMemcpyDtoHAsync_v2, std::uint64_t to, std::uint64_t from, std::size_t size, Stream* stream) {
@@ -307,7 +360,8 @@ CALL(cuStreamDestroy_v2, Stream* stream) {
   Locked locked(everything);
   if (const int code = usable(stream)) return code;
   if (captures.count(stream)) return CAPTURE_UNSUPPORTED;
-  return streams.erase(stream), delete stream, SUCCESS;
+  run_until(stream, stream->queued);
+  return streams.erase(stream), SUCCESS;  // never the address of another one, so that stale handles are found
 }
 CALL(cuStreamGetCtx, Stream* stream, std::uintptr_t* context) {
   Locked locked(everything);
@@ -322,19 +376,34 @@ CALL(cuStreamSynchronize, Stream* stream) {
   Locked locked(everything);
   if (const int code = usable(stream)) return code;
   const auto it = captures.find(stream);
-  return it == captures.end() ? SUCCESS : (it->second.valid = false, CAPTURE_UNSUPPORTED);
+  if (it != captures.end()) return it->second.valid = false, CAPTURE_UNSUPPORTED;
+  run_until(stream, stream->queued);
+  return stream->failed ? LAUNCH_FAILED : SUCCESS;
 }
-CALL(cuEventCreate, void** event, unsigned) {
-  return current ? (++events, *event = std::malloc(1), SUCCESS) : INVALID_CONTEXT;
+CALL(cuEventCreate, Event** event, unsigned) {
+  return current ? (++events, *event = new Event, SUCCESS) : INVALID_CONTEXT;
 }
 int order(Stream* stream) {  // CUDA would have the streams captured together
-  Locked locked(everything);
   if (const int code = usable(stream)) return code;
   return captures.count(stream) ? CAPTURE_UNSUPPORTED : SUCCESS;
 }
-CALL(cuEventRecord, void*, Stream* stream) { return order(stream); }
-CALL(cuStreamWaitEvent, Stream* stream, void*, unsigned) { return order(stream); }
-CALL(cuEventDestroy_v2, void* event) { return --events, std::free(event), SUCCESS; }
+CALL(cuEventRecord, Event* event, Stream* stream) {
+  Locked locked(everything);
+  if (const int code = order(stream)) return code;
+  return *event = {stream, stream->queued}, SUCCESS;
+}
+CALL(cuStreamWaitEvent, Stream* stream, const Event* event, unsigned) {
+  Locked locked(everything);
+  if (const int code = order(stream)) return code;
+  if (event->stream) defer(stream, [before = *event] { return run_until(before.stream, before.position), 0; });
+  return SUCCESS;
+}
+CALL(cuEventSynchronize, const Event* event) {
+  Locked locked(everything);
+  if (const int code = unsafe()) return code;
+  return run_until(event->stream, event->position), SUCCESS;
+}
+CALL(cuEventDestroy_v2, Event* event) { return --events, delete event, SUCCESS; }
 
 // --- graphs -----------------------------------------------------------------------------------------------------------
 
@@ -381,7 +450,7 @@ CALL(cuGraphLaunch, Executable* executable, Stream* stream) {
   if (const int code = usable(stream)) return code;
   if (!executables.count(executable)) return INVALID_HANDLE;
   ++graphs_launched;
-  for (auto* node : executable->nodes) node->run();
+  for (auto* node : executable->nodes) defer(stream, node->run);
   return SUCCESS;
 }
 CALL(cuGraphDestroy, Graph* graph) { return delete graph, SUCCESS; }

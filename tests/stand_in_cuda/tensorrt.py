@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import json
+import weakref
 from enum import Enum
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from stand_in import finish
 
 from rdc_codec.bundle import Tensor
 
 __version__ = "11.4"
 driver = ctypes.CDLL("libcuda.so.1")
-WORK = ctypes.CFUNCTYPE(None)
+WORK = ctypes.CFUNCTYPE(ctypes.c_int)
 TYPES = {"tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(float)": np.float32}
 SCRATCH = 1000
 
@@ -68,8 +70,14 @@ class Context:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.shapes = engine, {}
         self.addresses: dict[str, int] = {}
-        self.scratch = 0
-        self.work = WORK(self._run)  # a CUDA graph holds it, too
+        self.scratch = self.stream = 0
+        me = weakref.ref(self)  # a cycle would keep the context longer than TensorRT does
+
+        def run() -> int:
+            context = me()
+            return 1 if context is None else context._run()
+
+        self.work = WORK(run)  # what CUDA graphs call, too
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         least, _, most = self.engine.get_tensor_profile_shape(name, 0)
@@ -93,9 +101,13 @@ class Context:
 
     def execute_async_v3(self, stream: int) -> bool:
         ctypes.memset(self.scratch, 0, SCRATCH)  # it is there
+        self.stream = stream
         return driver.stand_in_queue(ctypes.c_void_p(stream), self.work) == 0
 
-    def _run(self) -> None:
+    def __del__(self) -> None:
+        finish(driver, self.stream, "a context of TensorRT")
+
+    def _run(self) -> int:
         session = self.engine.session
         inputs = {}
         for tensor in session.get_inputs():
@@ -105,6 +117,7 @@ class Context:
             inputs[tensor.name] = np.frombuffer(memory, dtype).reshape(shape)
         for tensor, value in zip(session.get_outputs(), session.run(None, inputs), strict=True):
             ctypes.memmove(self.addresses[tensor.name], value.ctypes.data, value.nbytes)
+        return 0
 
 
 def get_plugin_registry() -> None:

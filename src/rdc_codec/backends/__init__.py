@@ -1,4 +1,4 @@
-"""Where the networks run. A backend is asked for by name; `auto` takes the best one that works."""
+"""What the networks run on. A backend is asked for by name; `auto` takes the best one that works."""
 
 from __future__ import annotations
 

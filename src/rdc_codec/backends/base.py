@@ -14,7 +14,7 @@ Inputs = Mapping[str, Any]  # name of the tensor -> array; "pixels" may be a pic
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """Where a codec's networks run. name: what to ask for it by. device: what it runs on. why: it was taken."""
+    """Says what a codec's networks run on. name: what to ask for it by. device: what it runs on. why: it was taken."""
 
     name: str
     device: str
@@ -47,13 +47,16 @@ class Backend(Protocol):
     info: BackendInfo
     parallel: bool
 
-    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
-        """Outputs of a graph, in the order of the manifest. Raises BackendError, LimitError."""
+    def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
+        """Run a graph and return its outputs, in the order of the manifest. Raises BackendError, LimitError."""
         ...
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Of NumPy, ONNX Runtime, CUDA and TensorRT, which only their texts tell."""
+    """Tell whether an error of NumPy, ONNX Runtime, CUDA or TensorRT means out of memory.
+
+    They share no exception type, so the message decides.
+    """
     return isinstance(error, MemoryError) or bool(
         re.search(r"failed to allocate|bad_alloc|out.of.memory", str(error), re.IGNORECASE)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 
 from ..errors import BackendError, InputError
 from ..interop import DeviceImage
+from . import cuda_graph
+from .cuda_graph import CudaGraph, check
 
 THREADS = 256  # of a block of the pixel kernels
 _capturing = threading.RLock()  # of the process: a device is shared by all codecs
@@ -21,10 +22,10 @@ SOURCE = Path(__file__).with_name("pixels.cu")
 
 
 def no_capture() -> contextlib.AbstractContextManager[Any]:
-    """Within, no capture of this process is under way.
+    """Keep captures of this process away as long as the context manager is entered.
 
-    For what waits for the whole device, as making or ending a session of ONNX Runtime does: in any thread that fails
-    during a capture, and ends it.
+    Whatever waits for the whole device needs it, as making or ending a session of ONNX Runtime does. Such a wait
+    fails, and invalidates the capture, whichever thread makes it.
     """
     return _capturing
 
@@ -32,14 +33,14 @@ def no_capture() -> contextlib.AbstractContextManager[Any]:
 class Gpu:
     """A GPU and the CUDA context that everything of a backend lives in.
 
-    number: of the device (None: that of the calling thread's context, else 0). captures: may its lanes capture CUDA
-    graphs? The context is the calling thread's if it has one on that device, which is how applications built on pycuda
-    keep theirs, else the device's primary one, which PyTorch, CuPy and numba use. Raises BackendError where there is
-    no driver or device.
+    number: of the device (None: that of the calling thread's context, else 0). graphs_enabled: may its streams capture
+    CUDA graphs? The context is the calling thread's if it has one on that device, which is how applications built on
+    pycuda keep theirs, else the device's primary one, which PyTorch, CuPy and numba use. Raises BackendError where
+    there is no driver or device.
     """
 
-    def __init__(self, number: int | None, captures: bool = True) -> None:
-        self.captures = captures
+    def __init__(self, number: int | None, graphs_enabled: bool = True) -> None:
+        self.graphs_enabled = graphs_enabled
         try:
             from cuda.bindings import driver
             from cuda.core import Device, Program, ProgramOptions
@@ -47,7 +48,7 @@ class Gpu:
             raise BackendError(f"the package cuda-core is missing: {error}") from error
         self.driver = driver
         try:
-            _check(driver.cuInit(0))
+            check(driver.cuInit(0))
             self.device = Device(number)
             self.context = self._own_context()
             options = ProgramOptions(arch=f"sm_{self.device.arch}")
@@ -59,27 +60,27 @@ class Gpu:
         self.name = self.device.name
 
     def _own_context(self) -> int:
-        """The calling thread's context, if it has one of this device, else the primary one. It stays as it was."""
+        """Find the calling thread's context if it is one of this device, else the primary one; change neither."""
         driver, before = self.driver, self._current()
-        own = before and int(_check(driver.cuCtxGetDevice())) == self.device.device_id
+        own = before and int(check(driver.cuCtxGetDevice())) == self.device.device_id
         self.device.set_current()  # makes this object usable, and the primary context current
         primary = self._current()
-        _check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
+        check(driver.cuCtxSetCurrent(driver.CUcontext(before)))
         return before if own else primary
 
     def is_primary(self) -> bool:
         """Is the context the one that the CUDA runtime uses, and all that is built on it?"""
         driver, number = self.driver, self.device.device_id
-        primary = int(_check(driver.cuDevicePrimaryCtxRetain(number)))
-        _check(driver.cuDevicePrimaryCtxRelease(number))
+        primary = int(check(driver.cuDevicePrimaryCtxRetain(number)))
+        check(driver.cuDevicePrimaryCtxRelease(number))
         return primary == self.context
 
     def driver_version(self) -> int:
         """1000 * major + 10 * minor of the CUDA version that the driver is for."""
-        return int(_check(self.driver.cuDriverGetVersion()))
+        return int(check(self.driver.cuDriverGetVersion()))
 
     def _current(self) -> int:
-        return int(_check(self.driver.cuCtxGetCurrent()))
+        return int(check(self.driver.cuCtxGetCurrent()))
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
@@ -87,28 +88,20 @@ class Gpu:
         if before == self.context:
             yield
             return
-        _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(self.context)))
+        check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(self.context)))
         try:
             yield
         finally:
-            _check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(before)))
-
-
-def _check(result: tuple[Any, ...]) -> Any:
-    """Value of a call of cuda-bindings. Raises RuntimeError for its errors."""
-    code, *values = result
-    if int(code) != 0:
-        raise RuntimeError(f"CUDA driver: {code.name}")
-    return values[0] if values else None
+            check(self.driver.cuCtxSetCurrent(self.driver.CUcontext(before)))
 
 
 class DeviceMemory:
     """Memory of the GPU, freed with this. Freeing waits for what the GPU does, whichever stream that is on."""
 
     def __init__(self, gpu: Gpu, size: int) -> None:
-        """In the GPU's context, which is current."""
+        """Allocate in the GPU's context, which must be current."""
         self._gpu, self.size = gpu, max(1, size)
-        self.pointer = int(_check(gpu.driver.cuMemAlloc(self.size)))
+        self.pointer = int(check(gpu.driver.cuMemAlloc(self.size)))
 
     def __del__(self) -> None:
         if pointer := getattr(self, "pointer", 0):
@@ -123,10 +116,10 @@ class PinnedMemory:
     """Memory of the host that the GPU copies from and to by itself, freed with this, in whichever thread that is."""
 
     def __init__(self, gpu: Gpu, size: int) -> None:
-        """In the GPU's context, which is current."""
+        """Allocate in the GPU's context, which must be current."""
         self._gpu = gpu
         flags = gpu.driver.CU_MEMHOSTALLOC_PORTABLE
-        self.pointer = int(_check(gpu.driver.cuMemHostAlloc(max(1, size), flags)))
+        self.pointer = int(check(gpu.driver.cuMemHostAlloc(max(1, size), flags)))
 
     def __del__(self) -> None:
         if pointer := getattr(self, "pointer", 0):
@@ -168,14 +161,14 @@ class DevicePicture(DeviceMemory):
 class _OwnedStream:
     """A stream in the GPU's context (cuda-core takes the device's primary one from 1.3 on), destroyed with this.
 
-    Not with the lane itself: what refers to the lane weakly, as sessions on the stream do, goes before.
+    It is an object of its own so that what refers to the `CudaStream` weakly, as sessions on it do, goes before.
     """
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
         flags = gpu.driver.CUstream_flags.CU_STREAM_NON_BLOCKING
         with gpu.current():
-            self.handle = int(_check(gpu.driver.cuStreamCreate(flags)))
+            self.handle = int(check(gpu.driver.cuStreamCreate(flags)))
 
     def __del__(self) -> None:
         if handle := getattr(self, "handle", 0):
@@ -183,8 +176,8 @@ class _OwnedStream:
                 self._gpu.driver.cuStreamDestroy(handle)
 
 
-class CudaLane:
-    """See `rdc_codec.backends.gpu_pool.Lane`."""
+class CudaStream:
+    """A stream of an NVIDIA GPU; `rdc_codec.backends.gpu_pool.GpuStream` says what each method does."""
 
     def __init__(self, gpu: Gpu) -> None:
         from cuda.core import Stream
@@ -192,7 +185,7 @@ class CudaLane:
         self.gpu = gpu
         self._owned = _OwnedStream(gpu)
         self.handle = self._owned.handle
-        self.stream = Stream.from_handle(self.handle)
+        self._core_stream = Stream.from_handle(self.handle)
 
     def current(self) -> contextlib.AbstractContextManager[None]:
         return self.gpu.current()
@@ -209,11 +202,11 @@ class CudaLane:
 
     def upload(self, array: np.ndarray, block: Any) -> None:
         driver = self.gpu.driver
-        _check(driver.cuMemcpyHtoDAsync(block.pointer, array.ctypes.data, array.nbytes, self.handle))
+        check(driver.cuMemcpyHtoDAsync(block.pointer, array.ctypes.data, array.nbytes, self.handle))
 
     def download(self, block: Any, array: np.ndarray) -> None:
         driver = self.gpu.driver
-        _check(driver.cuMemcpyDtoHAsync(array.ctypes.data, block.pointer, array.nbytes, self.handle))
+        check(driver.cuMemcpyDtoHAsync(array.ctypes.data, block.pointer, array.nbytes, self.handle))
 
     def pad(self, image: DeviceImage, block: Any, rows: int, columns: int) -> None:
         self._launch(
@@ -243,14 +236,14 @@ class CudaLane:
     def _launch(self, kernel: Any, pixels: int, *arguments: Any) -> None:
         from cuda.core import LaunchConfig, launch
 
-        launch(self.stream, LaunchConfig(grid=-(-pixels // THREADS), block=THREADS), kernel, *arguments)
+        launch(self._core_stream, LaunchConfig(grid=-(-pixels // THREADS), block=THREADS), kernel, *arguments)
 
     def picture(self, height: int, width: int) -> DevicePicture:
         return DevicePicture(self.gpu, height, width)
 
     def check(self, image: DeviceImage) -> None:
-        """Raises InputError for memory that is not this GPU's or not of the codec's context: a kernel that touched it
-        would end the context."""
+        """Refuse memory that is not this GPU's or not of the codec's context: a kernel that touched it would end the
+        context. Raises InputError."""
         driver = self.gpu.driver
         attributes = driver.CUpointer_attribute
         code, number = driver.cuPointerGetAttribute(
@@ -266,111 +259,38 @@ class CudaLane:
                 "array belongs to another CUDA context than the codec: make the codec where that is current"
             )
 
-    def wait_for(self, stream: int) -> None:
-        self._order(stream, self.handle)
+    def wait_for(self, cuda_stream: int) -> None:
+        self._order(cuda_stream, self.handle)
 
-    def be_waited_for(self, stream: int) -> None:
-        self._order(self.handle, stream)
+    def be_waited_for(self, cuda_stream: int) -> None:
+        self._order(self.handle, cuda_stream)
 
     def _order(self, first: int, then: int) -> None:
-        """What is queued on one stream so far comes before what is queued on the other from now on."""
+        """Let what is queued on one stream so far come before what is queued on the other from now on."""
         driver = self.gpu.driver
-        event = _check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        event = check(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
         try:
-            _check(driver.cuEventRecord(event, first))
-            _check(driver.cuStreamWaitEvent(then, event, 0))
+            check(driver.cuEventRecord(event, first))
+            check(driver.cuStreamWaitEvent(then, event, 0))
         finally:
-            _check(driver.cuEventDestroy(event))  # freed when it has happened
+            check(driver.cuEventDestroy(event))  # freed when it has happened
 
     def capture(self, work: Callable[[], None], device_only: bool = False) -> CudaGraph | None:
-        """What `work` queues on this lane, as a graph; nothing runs yet.
+        """Capture what `work` queues on this stream as a graph; nothing runs yet.
 
-        None where CUDA cannot capture it, where nothing was queued (it went elsewhere, and a launch would do nothing),
-        and at once where lanes are not to capture.
+        Returns None if capturing is disabled, CUDA refuses, or the work queued nothing on this stream (it went
+        elsewhere, and a launch would do nothing).
 
-        device_only: None, too, where it holds more than kernels and copies within the GPU's memory. Such a graph can be
-        launched as long as that memory is there; memory of the host may have been freed after `work`.
+        device_only: returns None also if the graph holds more than kernels and copies within the GPU's memory. Without
+        them it can be launched as long as that memory is there; memory of the host may have been freed after `work`.
 
-        Calls of the driver, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
-        issue 2834). What `work` raises is raised again, with the lane as it was.
+        This calls the driver itself, because up to cuda-core 1.2 a capture that fails ends the process (cuda-python's
+        issue 2834). What `work` raises is raised again, with the stream as it was.
         """
-        if not self.gpu.captures:
+        if not self.gpu.graphs_enabled:
             return None
-        with _capturing:  # of another lane it might switch the garbage collector on again
-            return self._capture(work, device_only)
-
-    def _capture(self, work: Callable[[], None], device_only: bool) -> CudaGraph | None:
-        driver = self.gpu.driver
-        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        graph, collecting = None, gc.isenabled()
-        gc.disable()  # memory that this thread frees meanwhile would spoil it
-        try:
-            _check(driver.cuStreamBeginCapture(self.handle, mode))
-            try:
-                work()
-            finally:
-                code, found = driver.cuStreamEndCapture(self.handle)
-                graph = found if int(code) == 0 and int(found) else None
-            if graph is None:
-                return None
-            nodes = self._nodes(graph)
-            if not nodes or (device_only and not all(map(self._is_of_device, nodes))):
-                return None
-            code, executable = driver.cuGraphInstantiate(graph, 0)
-            return CudaGraph(self, executable) if int(code) == 0 else None
-        finally:
-            if collecting:
-                gc.enable()
-            if graph is not None:
-                driver.cuGraphDestroy(graph)
-
-    def _nodes(self, graph: Any) -> list[Any]:
-        driver = self.gpu.driver
-        code, _, count = driver.cuGraphGetNodes(graph)
-        if int(code) == 0 and count:
-            code, nodes, _ = driver.cuGraphGetNodes(graph, count)
-        else:
-            nodes = []
-        _check((code,))
-        return list(nodes)
-
-    def _is_of_device(self, node: Any) -> bool:
-        driver = self.gpu.driver
-        kinds = driver.CUgraphNodeType
-        kind = _check(driver.cuGraphNodeGetType(node))
-        if kind == kinds.CU_GRAPH_NODE_TYPE_MEMCPY:
-            copy = _check(driver.cuGraphMemcpyNodeGetParams(node))
-            ends = ((copy.srcMemoryType, copy.srcDevice), (copy.dstMemoryType, copy.dstDevice))
-            return all(self._is_device_memory(*end) for end in ends)
-        return kind in (
-            kinds.CU_GRAPH_NODE_TYPE_KERNEL,
-            kinds.CU_GRAPH_NODE_TYPE_MEMSET,
-            kinds.CU_GRAPH_NODE_TYPE_EMPTY,
-        )
-
-    def _is_device_memory(self, kind: Any, pointer: Any) -> bool:
-        driver = self.gpu.driver
-        kinds = driver.CUmemorytype
-        if kind == kinds.CU_MEMORYTYPE_UNIFIED:  # "look at the address", not managed memory
-            attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_MEMORY_TYPE
-            code, found = driver.cuPointerGetAttribute(attribute, int(pointer))
-            return int(code) == 0 and int(found) == int(kinds.CU_MEMORYTYPE_DEVICE)
-        return kind == kinds.CU_MEMORYTYPE_DEVICE
+        with _capturing:  # one capture at a time: another one ending would re-enable the garbage collector
+            return cuda_graph.capture(self, work, device_only)
 
     def synchronise(self) -> None:
-        _check(self.gpu.driver.cuStreamSynchronize(self.handle))
-
-
-class CudaGraph:
-    """Work of a lane that can be queued again with one call."""
-
-    def __init__(self, lane: CudaLane, executable: Any) -> None:
-        self._lane, self._executable = lane, executable
-
-    def launch(self) -> None:
-        _check(self._lane.gpu.driver.cuGraphLaunch(self._executable, self._lane.handle))
-
-    def __del__(self) -> None:
-        if (executable := getattr(self, "_executable", None)) is not None:
-            with contextlib.suppress(Exception), self._lane.gpu.current():
-                self._lane.gpu.driver.cuGraphExecDestroy(executable)
+        check(self.gpu.driver.cuStreamSynchronize(self.handle))

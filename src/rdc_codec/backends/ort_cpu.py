@@ -17,7 +17,7 @@ CPU = "CPUExecutionProvider"
 
 
 def options_of(threads: int | None, session_options: Any) -> ort.SessionOptions:
-    """The options given, or default ones with this number of intra-op threads. Raises InputError for both."""
+    """Return the options given, or default ones with so many intra-op threads. Raises InputError for both."""
     if session_options is None:
         session_options = ort.SessionOptions()
         session_options.intra_op_num_threads = threads or 0
@@ -32,7 +32,10 @@ def options_of(threads: int | None, session_options: Any) -> ort.SessionOptions:
 def open_session(
     bundle: Bundle, graph: str, options: ort.SessionOptions, providers: list[Any]
 ) -> ort.InferenceSession:
-    """Raises CorruptError where the graph's files are not the bundle's any more, BackendError for the rest."""
+    """Load a graph into ONNX Runtime.
+
+    Raises CorruptError if the graph's files are not the bundle's any more, BackendError for any other failure.
+    """
     file = bundle.graphs[graph]
     path = bundle.path / file
     try:
@@ -65,7 +68,7 @@ class OnnxRuntimeBackend:
                 self._sessions[graph] = open_session(self._bundle, graph, self._options, [CPU])
             return self._sessions[graph]
 
-    def run(self, graph: str, inputs: Inputs, stream: int | None = None) -> list[np.ndarray]:
+    def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         session = self._session(graph)
         options = None
         large = sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES

@@ -11,8 +11,9 @@ from typing import Any
 from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle
 from ..errors import BackendError, CodecError, CorruptError
 from .base import BackendInfo, BackendOptions
-from .cuda import CudaGraph, CudaLane, Gpu, no_capture
-from .gpu_pool import GpuBackend, Lane, Launch, Slot
+from .cuda import CudaStream, Gpu, no_capture
+from .cuda_graph import CudaGraph
+from .gpu_pool import Buffers, GpuBackend, GpuStream, Launch, Size
 
 RECORD = "engines.json"
 FIELDS = {"file", "sha256", "graph", "weights", "version", "gpu", "version_compatible", "plugins", "library"}
@@ -20,7 +21,10 @@ MINIMUM_DRIVER = 13000  # CUDA 13, which TensorRT 11 is built for; with an older
 
 
 def read_record(bundle: Bundle) -> dict[str, dict[str, Any]]:
-    """What engines are in the bundle's folder. Raises BackendError (none), CorruptError (not those of its graphs)."""
+    """Read which engines are in the bundle's folder.
+
+    Raises BackendError if there are none, CorruptError if they are not those of its graphs.
+    """
     path = bundle.path / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -45,7 +49,7 @@ def read_record(bundle: Bundle) -> dict[str, dict[str, Any]]:
 
 
 def _checked(path: Path, sha256: str) -> bytes:
-    """Raises CorruptError where a file is not the one that was recorded: engines and libraries are code."""
+    """Read a file. Raises CorruptError unless it is the one that was recorded: engines and libraries are code."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -78,8 +82,11 @@ def load_plugins(trt: Any, library: Path, sha256: str) -> None:
 
 
 class TensorRtLauncher:
-    """Engines are loaded when first used, and shared; every slot has a context of its own on scratch memory of its own
-    size, so that a captured graph stays valid whatever other sizes come."""
+    """Loads engines when they are first used, and shares them.
+
+    All buffers have an execution context of their own, on scratch memory of its own size, so that a captured graph
+    stays valid whatever other sizes come.
+    """
 
     def __init__(self, bundle: Bundle, record: dict[str, dict[str, Any]]) -> None:
         try:
@@ -116,27 +123,27 @@ class TensorRtLauncher:
             )
         return engine
 
-    def smallest(self, graph: str) -> tuple[int, int, int]:
-        """Pictures, and their sides in strides, that the engine takes at least."""
+    def smallest(self, graph: str) -> Size:
+        """Tell the smallest size that the engine takes."""
         first = self._bundle.inputs[graph][0]
         n, *sides = tuple(self.engine(graph).get_tensor_profile_shape(first.name, 0)[0])
         rows, columns = sides[1:] if first.name == "z1" else (side // HYPER_STRIDE for side in sides[:2])
-        return n, rows, columns
+        return Size(n, rows, columns)
 
-    def prepare(self, lane: Lane, graph: str, slot: Slot) -> Launch:
-        assert isinstance(lane, CudaLane)
+    def prepare(self, gpu_stream: GpuStream, graph: str, buffers: Buffers) -> Launch:
+        assert isinstance(gpu_stream, CudaStream)
         engine = self.engine(graph)
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         with no_capture():
             context = engine.create_execution_context(strategy)
         if context is None:
             raise BackendError(f"TensorRT cannot make a context for {graph}")
-        for tensor in slot.inputs:
-            if not context.set_input_shape(tensor.name, slot.shapes[tensor.name]):
+        for tensor in buffers.inputs:
+            if not context.set_input_shape(tensor.name, buffers.shapes[tensor.name]):
                 shapes = [tuple(shape) for shape in engine.get_tensor_profile_shape(tensor.name, 0)]
                 raise BackendError(
                     f"the engine of {graph} takes {tensor.name} from {shapes[0]} to {shapes[2]}, not "
-                    f"{slot.shapes[tensor.name]}: build it for such sizes (export/to_engine.py --min --max --batch)"
+                    f"{buffers.shapes[tensor.name]}: build it for such sizes (export/to_engine.py --min --max --batch)"
                 )
         if missing := context.infer_shapes():
             raise BackendError(f"the engine of {graph} lacks {', '.join(missing)}")
@@ -145,19 +152,19 @@ class TensorRtLauncher:
             raise BackendError(
                 f"TensorRT cannot tell what memory {graph} needs at this size; its log says why"
             )
-        scratch = lane.device(size)
+        scratch = gpu_stream.device(size)
         context.set_device_memory(scratch.pointer, size)
-        for tensor in slot.tensors:
-            if not context.set_tensor_address(tensor.name, slot.device[tensor.name].pointer):
+        for tensor in buffers.tensors:
+            if not context.set_tensor_address(tensor.name, buffers.device[tensor.name].pointer):
                 raise BackendError(f"the engine of {graph} has no tensor {tensor.name}")
-        return _Launch(lane, context, scratch)
+        return EngineLaunch(gpu_stream, context, scratch)
 
 
-class _Launch:
+class EngineLaunch:
     """The first call sets up what TensorRT defers, the second is captured, later ones replay the graph."""
 
-    def __init__(self, lane: CudaLane, context: Any, scratch: Any) -> None:
-        self._lane, self._context, self._scratch = lane, context, scratch
+    def __init__(self, gpu_stream: CudaStream, context: Any, scratch: Any) -> None:
+        self._gpu_stream, self._context, self._scratch = gpu_stream, context, scratch
         self._calls = 0
         self._graph: CudaGraph | None = None
 
@@ -175,19 +182,22 @@ class _Launch:
             self._graph = self._context = None
 
     def _enqueue(self) -> None:
-        if not self._context.execute_async_v3(self._lane.handle):
+        if not self._context.execute_async_v3(self._gpu_stream.handle):
             raise BackendError("TensorRT could not queue the engine; its log says why")
 
     def _capture(self) -> CudaGraph | None:
-        """The engine as a CUDA graph; None where it cannot be captured."""
+        """Capture the engine as a CUDA graph; returns None if that is not possible."""
         try:
-            return self._lane.capture(self._enqueue)
+            return self._gpu_stream.capture(self._enqueue)
         except BackendError:  # TensorRT's own way to say so
             return None
 
 
 def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], options: BackendOptions) -> GpuBackend:
-    """Raises BackendError where TensorRT or a GPU is missing or does not take the engines."""
+    """Make the backend of these engines.
+
+    Raises BackendError if TensorRT or a GPU is missing or does not take the engines.
+    """
     gpu = Gpu(options.device, options.cuda_graphs)  # before TensorRT, which does not survive its absence
     if gpu.driver_version() < MINIMUM_DRIVER:
         raise BackendError(
@@ -205,9 +215,9 @@ def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], options: Bac
     except Exception as error:
         raise BackendError(f"TensorRT cannot load the engines of {bundle.path}: {error}") from error
     info = BackendInfo("tensorrt", gpu.name, "asked for")
-    return GpuBackend(info, bundle, launcher, lambda: CudaLane(gpu), trial)
+    return GpuBackend(info, bundle, launcher, lambda: CudaStream(gpu), trial)
 
 
 def create_backend(bundle: Bundle, options: BackendOptions) -> GpuBackend:
-    """Of the engines in the bundle's folder. Raises as `read_record` and `open_backend` do."""
+    """Make the backend of the engines in the bundle's folder. Raises as `read_record` and `open_backend` do."""
     return open_backend(bundle, read_record(bundle), options)
