@@ -14,6 +14,8 @@ VENV_DOCS ?= .venv-docs
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find kernels src -type f -not -path '*/__pycache__/*')
 
+NATIVE := $(shell find kernels src tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc')
+
 .PHONY: demo test test-slow test-gpu test-wheel lint types docs clean
 
 demo: $(VENV_DEMO)/.installed
@@ -34,6 +36,7 @@ test-wheel:
 lint: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/ruff check .
 	$(VENV_TEST)/bin/ruff format --check .
+	$(VENV_TEST)/bin/clang-format --dry-run -Werror $(NATIVE)
 
 types: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m mypy

@@ -13,10 +13,9 @@ using rdc::Type;
 
 RDC_EXPORT int rdc_gain_quantize(const void* y, const void* mean, const float* gains, const float* level,
                                  const void* acc, int32_t* symbols, void* decoded, Shape shape, int32_t levels,
-                                 int32_t pass, Type type, Layout layout, Layout symbol_layout,
-                                 void* stream) {
-  return rdc::gain_quantize(y, mean, gains, level, acc, symbols, decoded, shape, levels, pass, type, layout, symbol_layout,
-                            stream);
+                                 int32_t pass, Type type, Layout layout, Layout symbol_layout, void* stream) {
+  return rdc::gain_quantize(y, mean, gains, level, acc, symbols, decoded, shape, levels, pass, type, layout,
+                            symbol_layout, stream);
 }
 
 RDC_EXPORT int rdc_gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, void* decoded,

@@ -16,10 +16,10 @@
 
 namespace rdc {
 
-constexpr int kStride = 8;                             // pixels of a folded position, each way
+constexpr int kStride = 8;  // pixels of a folded position, each way
 constexpr int kColours = 3;
-constexpr int kRun = kStride * kColours;               // bytes of a row of eight pixels
-constexpr int kImageChannels = kStride * kRun;         // 192
+constexpr int kRun = kStride * kColours;        // bytes of a row of eight pixels
+constexpr int kImageChannels = kStride * kRun;  // 192
 constexpr int kPasses = 4;
 constexpr float kSymbolLimit = 2047.0f;
 

@@ -1,7 +1,7 @@
 // GainQuantize and GainDequantize: the latent of one quadtree pass (or of all) to symbols and back.
 //
-// A thread has the latents of 16 bytes, neighbours in memory, of one image. Threads that find none of theirs in the pass,
-// half of them in NCHW and three quarters in NHWC, read neither y (symbols) nor the mean.
+// A thread has the latents of 16 bytes, neighbours in memory, of one image. Threads that find none of theirs in the
+// pass, half of them in NCHW and three quarters in NHWC, read neither y (symbols) nor the mean.
 #include <cuda_runtime_api.h>
 
 #include "dispatch.cuh"
@@ -116,9 +116,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T, Layout layout>
-__global__ void __launch_bounds__(kThreads)
-    dequantize(const int32_t* symbols, const T* mean, const T* acc, T* decoded, Shape s, int pass, int size,
-               int vectors) {
+__global__ void __launch_bounds__(kThreads) dequantize(const int32_t* symbols, const T* mean, const T* acc, T* decoded,
+                                                       Shape s, int pass, int size, int vectors) {
   const int64_t image = blockIdx.y;
   symbols += image * size, mean += image * size, acc += image * size, decoded += image * size;
   constexpr int N = kVector<T>;
@@ -142,7 +141,8 @@ struct Tile {
   int64_t image;  // first element of the image
   int position, channel, positions, channels;
 
-  __device__ explicit Tile(const Shape& s) : position(blockIdx.x * kTilePositions), channel(blockIdx.y * kTileChannels) {
+  __device__ explicit Tile(const Shape& s)
+      : position(blockIdx.x * kTilePositions), channel(blockIdx.y * kTileChannels) {
     const int plane = s.h * s.w;
     image = static_cast<int64_t>(blockIdx.z) * s.c * plane;
     positions = min(kTilePositions, plane - position);
@@ -253,7 +253,8 @@ Work divide_work(const Shape& s) {
 template <typename T, Layout layout>
 int quantize_as(const void* y, const void* mean, const float* gains, const float* level, const void* acc,
                 int32_t* symbols, void* decoded, Shape s, int levels, int pass, bool planes, void* stream) {
-  const T *values = static_cast<const T*>(y), *means = static_cast<const T*>(mean), *before = static_cast<const T*>(acc);
+  const T *values = static_cast<const T*>(y), *means = static_cast<const T*>(mean),
+          *before = static_cast<const T*>(acc);
   T* after = static_cast<T*>(decoded);
   if (planes && layout == Layout::kChannelLast) {
     const auto kernel = s.c % kVector<T> ? quantize_to_planes<T, 1> : quantize_to_planes<T, kVector<T>>;
@@ -298,8 +299,7 @@ int gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, v
   if (!is_possible(s) || (layout == Layout::kPlanar && !planes)) return cudaErrorInvalidValue;
   if (is_empty(s)) return cudaSuccess;
   return with_types(type, layout, [&](auto element, auto order) {
-    return dequantize_as<decltype(element), order.value>(symbols, mean, acc, decoded, s, pass, planes,
-                                                         stream);
+    return dequantize_as<decltype(element), order.value>(symbols, mean, acc, decoded, s, pass, planes, stream);
   });
 }
 

@@ -1,8 +1,7 @@
 // The launchers of kernels.h on the CPU, element by element: the same arithmetic, so that it can be compared with the
 // function bodies where there is no GPU. Slow, for tests only. Compile with -ffp-contract=off.
-#include "kernels.h"
-
 #include "elements.h"
+#include "kernels.h"
 
 namespace rdc {
 namespace {
@@ -15,8 +14,10 @@ struct Strides {
   Strides(const Shape& s, Layout layout) {
     const int64_t c_ = s.c, h_ = s.h, w_ = s.w;
     n = c_ * h_ * w_;
-    if (layout == Layout::kPlanar) c = h_ * w_, h = w_, w = 1;
-    else c = 1, h = w_ * c_, w = c_;
+    if (layout == Layout::kPlanar)
+      c = h_ * w_, h = w_, w = 1;
+    else
+      c = 1, h = w_ * c_, w = c_;
   }
 
   int64_t operator()(int image, int channel, int row, int column) const {
@@ -30,8 +31,7 @@ void for_elements(const Shape& s, Layout layout, F&& f) {
   for (int n = 0; n < s.n; ++n)
     for (int c = 0; c < s.c; ++c)
       for (int row = 0; row < s.h; ++row)
-        for (int column = 0; column < s.w; ++column)
-          f(n, c, row, column, to(n, c, row, column));
+        for (int column = 0; column < s.w; ++column) f(n, c, row, column, to(n, c, row, column));
 }
 
 template <typename F>
@@ -45,7 +45,8 @@ int with_type(Type type, F&& f) {
 
 int64_t picture_offset(const Shape& s, int n, int channel, int row, int column) {
   const int line = channel / kRun, byte = channel % kRun;
-  return ((static_cast<int64_t>(n) * s.h + row) * kStride + line) * s.w * kRun + static_cast<int64_t>(column) * kRun + byte;
+  return ((static_cast<int64_t>(n) * s.h + row) * kStride + line) * s.w * kRun + static_cast<int64_t>(column) * kRun +
+         byte;
 }
 
 }  // namespace
@@ -83,7 +84,8 @@ int gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, v
       static_cast<T*>(decoded)[i] = before;
       if (!is_active(pass, c, row, column, s.c)) return;
       const float m = to_float(static_cast<const T*>(mean)[i]);
-      from_float(accumulate(to_float(before), static_cast<float>(symbols[to_symbol(n, c, row, column)]), m), static_cast<T*>(decoded)[i]);
+      from_float(accumulate(to_float(before), static_cast<float>(symbols[to_symbol(n, c, row, column)]), m),
+                 static_cast<T*>(decoded)[i]);
     });
     return 0;
   });
@@ -106,8 +108,8 @@ int blend_to_image(const void* x1, const void* r, const float* beta, int8_t* pix
   return with_type(type, [&](auto element) {
     using T = decltype(element);
     for_elements(s, layout, [&](int n, int c, int row, int column, int64_t i) {
-      pixels[picture_offset(s, n, c, row, column)] = pixel_of(
-          to_float(static_cast<const T*>(x1)[i]), to_float(static_cast<const T*>(r)[i]), 1.0f - beta[n]);
+      pixels[picture_offset(s, n, c, row, column)] =
+          pixel_of(to_float(static_cast<const T*>(x1)[i]), to_float(static_cast<const T*>(r)[i]), 1.0f - beta[n]);
     });
     return 0;
   });

@@ -64,8 +64,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // --- planar -----------------------------------------------------------------------------------------------------
 
-constexpr int kStrip = 64;      // positions of a block, of one row
-constexpr int kPadded = 28;     // bytes that a run takes in shared memory: 7 words, so that neighbours lie in other banks
+constexpr int kStrip = 64;   // positions of a block, of one row
+constexpr int kPadded = 28;  // bytes that a run takes in shared memory: 7 words, so that neighbours lie in other banks
 constexpr int kStripBytes = kStride * kStrip * kPadded;
 
 // What a block works on: `count` positions from `first` on, in row `row` of image `image`.
@@ -86,9 +86,7 @@ struct Strip {
   }
 };
 
-__device__ int shared_offset(int line, int position, int byte) {
-  return (line * kStrip + position) * kPadded + byte;
-}
+__device__ int shared_offset(int line, int position, int byte) { return (line * kStrip + position) * kPadded + byte; }
 
 // Word `word` of a row of the strip; six make a run.
 __device__ uint32_t& word_at(int8_t* shared, int line, int word) {
@@ -143,8 +141,7 @@ __global__ void __launch_bounds__(kThreads) fold_planar(const int8_t* pixels, T*
     const int line = channel / kRun, byte = channel % kRun;
     T* to = folded + strip.tensor_offset(channel, s) + position;
     Pack<T, N> out;
-    for (int k = 0; k < N; ++k)
-      from_float(unit_of(shared[shared_offset(line, position + k, byte)]), out.value[k]);
+    for (int k = 0; k < N; ++k) from_float(unit_of(shared[shared_offset(line, position + k, byte)]), out.value[k]);
     store(to, out);
   });
 }

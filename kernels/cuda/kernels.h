@@ -23,8 +23,8 @@ int gain_quantize(const void* y, const void* mean, const float* gains, const flo
                   int32_t* symbols, void* decoded, Shape shape, int32_t levels, int32_t pass, Type type, Layout layout,
                   Layout symbol_layout, void* stream);
 
-int gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, void* decoded, Shape shape,
-                    int32_t pass, Type type, Layout layout, Layout symbol_layout, void* stream);
+int gain_dequantize(const int32_t* symbols, const void* mean, const void* acc, void* decoded, Shape shape, int32_t pass,
+                    Type type, Layout layout, Layout symbol_layout, void* stream);
 
 // pixels: int8 [N, 8h, 8w, 3] = value - 128. folded, x1, r: [N, 192, h, w] in `layout`.
 int image_to_tensor(const int8_t* pixels, void* folded, Shape shape, Type type, Layout layout, void* stream);

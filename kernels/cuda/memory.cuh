@@ -20,14 +20,18 @@ struct alignas(N == 1 ? alignof(T) : 16) Pack {
 template <typename T, int N>
 __device__ __forceinline__ Pack<T, N> load(const T* from) {
   static_assert(N == 1 || sizeof(T) * N % 16 == 0, "whole accesses");
-  if constexpr (N == 1) return {*from};
-  else return *reinterpret_cast<const Pack<T, N>*>(from);
+  if constexpr (N == 1)
+    return {*from};
+  else
+    return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 
 template <typename T, int N>
 __device__ __forceinline__ void store(T* to, const Pack<T, N>& pack) {
-  if constexpr (N == 1) *to = pack.value[0];
-  else *reinterpret_cast<Pack<T, N>*>(to) = pack;
+  if constexpr (N == 1)
+    *to = pack.value[0];
+  else
+    *reinterpret_cast<Pack<T, N>*>(to) = pack;
 }
 
 constexpr int kThreads = 256;
@@ -46,7 +50,7 @@ int launch(void (*kernel)(Parameters...), dim3 grid, std::size_t shared, void* s
   static_cast<void>(stream);
   return emulated_launch(kernel, grid, kThreads, shared, arguments...);
 #else
-  kernel<<<grid, kThreads, shared, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
+  kernel<<<grid, kThreads, shared, static_cast<cudaStream_t>(stream)> > >(static_cast<Parameters>(arguments)...);
   return cudaGetLastError();  // and clears it, or every launch after a failed one would seem to fail
 #endif
 }

@@ -34,9 +34,9 @@ constexpr size_t kSymbolsPerLane = 16384;
 
 // The largest power of two that leaves every lane at least kSymbolsPerLane symbols, within [1, kMaxLanes].
 inline int lanes_for(size_t n) {
-    int lanes = 1;
-    while (lanes < kMaxLanes && n >= 2 * static_cast<size_t>(lanes) * kSymbolsPerLane) lanes *= 2;
-    return lanes;
+  int lanes = 1;
+  while (lanes < kMaxLanes && n >= 2 * static_cast<size_t>(lanes) * kSymbolsPerLane) lanes *= 2;
+  return lanes;
 }
 
 }  // namespace rdc

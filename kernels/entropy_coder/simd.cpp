@@ -11,14 +11,14 @@ std::atomic<Simd> g_simd{best_simd()};
 
 Simd best_simd() {
 #if defined(__x86_64__) && defined(__GNUC__)
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2")) return Simd::kScalar;
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("popcnt");
-    return avx512 ? Simd::kAvx512 : Simd::kAvx2;
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2")) return Simd::kScalar;
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("popcnt");
+  return avx512 ? Simd::kAvx512 : Simd::kAvx2;
 #else
-    return Simd::kScalar;
+  return Simd::kScalar;
 #endif
 }
 

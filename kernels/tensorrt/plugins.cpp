@@ -29,9 +29,7 @@ void log_error(const char* message) noexcept {
 
 // --- formats ----------------------------------------------------------------------------------------------------
 
-bool is_linear(const PluginTensorDesc& d, DataType type) {
-  return d.format == TensorFormat::kLINEAR && d.type == type;
-}
+bool is_linear(const PluginTensorDesc& d, DataType type) { return d.format == TensorFormat::kLINEAR && d.type == type; }
 
 // Values of a latent or a folded picture. The vectors of kHWC8 are full, as the kernels know no padding.
 bool is_values(const PluginTensorDesc& d) {
@@ -99,10 +97,14 @@ struct BlendToImage {
   static DataType output_type(int, const DataType*, int) { return DataType::kINT8; }
   static bool supports(int pos, const PluginTensorDesc* d, int) {
     switch (pos) {
-      case 0: return is_values(d[0]);
-      case 1: return is_same(d[1], d[0]);
-      case 2: return is_linear(d[2], DataType::kFLOAT);
-      default: return is_linear(d[3], DataType::kINT8);
+      case 0:
+        return is_values(d[0]);
+      case 1:
+        return is_same(d[1], d[0]);
+      case 2:
+        return is_linear(d[2], DataType::kFLOAT);
+      default:
+        return is_linear(d[3], DataType::kINT8);
     }
   }
   static DimsExprs output_shape(int, const DimsExprs* in, IExprBuilder& build) {
@@ -131,11 +133,15 @@ struct GainQuantize {
   static DataType output_type(int index, const DataType* in, int) { return index == 0 ? DataType::kINT32 : in[4]; }
   static bool supports(int pos, const PluginTensorDesc* d, int) {
     switch (pos) {
-      case 0: return is_values(d[0]);
+      case 0:
+        return is_values(d[0]);
       case 2:
-      case 3: return is_linear(d[pos], DataType::kFLOAT);
-      case 5: return is_linear(d[5], DataType::kINT32);  // no channel-last format takes integers
-      default: return is_same(d[pos], d[0]);
+      case 3:
+        return is_linear(d[pos], DataType::kFLOAT);
+      case 5:
+        return is_linear(d[5], DataType::kINT32);  // no channel-last format takes integers
+      default:
+        return is_same(d[pos], d[0]);
     }
   }
   static DimsExprs output_shape(int, const DimsExprs* in, IExprBuilder&) { return in[0]; }
@@ -157,9 +163,12 @@ struct GainDequantize {
   static DataType output_type(int, const DataType* in, int) { return in[2]; }
   static bool supports(int pos, const PluginTensorDesc* d, int) {
     switch (pos) {
-      case 0: return is_linear(d[0], DataType::kINT32);
-      case 1: return is_values(d[1]);
-      default: return is_same(d[pos], d[1]);
+      case 0:
+        return is_linear(d[0], DataType::kINT32);
+      case 1:
+        return is_values(d[1]);
+      default:
+        return is_same(d[pos], d[1]);
     }
   }
   static DimsExprs output_shape(int, const DimsExprs* in, IExprBuilder&) { return in[2]; }
@@ -182,9 +191,12 @@ class Plugin final : public IPluginV3, public IPluginV3OneCore, public IPluginV3
 
   IPluginCapability* getCapabilityInterface(PluginCapabilityType type) noexcept override {
     switch (type) {
-      case PluginCapabilityType::kCORE: return static_cast<IPluginV3OneCore*>(this);
-      case PluginCapabilityType::kBUILD: return static_cast<IPluginV3OneBuild*>(this);
-      case PluginCapabilityType::kRUNTIME: return static_cast<IPluginV3OneRuntime*>(this);
+      case PluginCapabilityType::kCORE:
+        return static_cast<IPluginV3OneCore*>(this);
+      case PluginCapabilityType::kBUILD:
+        return static_cast<IPluginV3OneBuild*>(this);
+      case PluginCapabilityType::kRUNTIME:
+        return static_cast<IPluginV3OneRuntime*>(this);
     }
     return nullptr;
   }
@@ -266,8 +278,10 @@ class Creator final : public IPluginCreatorV3One {
   // The parser passes ONNX attributes, an engine what getFieldsToSerialize gave it. Null where the field is missing or
   // out of range: TensorRT reports that as a node it cannot import.
   IPluginV3* createPlugin(const char*, const PluginFieldCollection* given, TensorRTPhase) noexcept override {
-    if constexpr (kFields<Op> == 0) return new (std::nothrow) Plugin<Op>(0);
-    else return create(given);
+    if constexpr (kFields<Op> == 0)
+      return new (std::nothrow) Plugin<Op>(0);
+    else
+      return create(given);
   }
 
  private:

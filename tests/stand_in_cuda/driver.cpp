@@ -1,8 +1,10 @@
 // A libcuda.so.1 for machines that have no GPU. Its memory is the host's, a capture records what is queued, and the two
-// pixel kernels are computed on the CPU. What is queued runs as late as CUDA allows: when something waits for its stream,
-// for an event after it, or for the device. So a wait that is missing shows as data that is not there. It also finds
-// calls that are wrong: arguments, contexts, order, lifetime. Only what cuda-core and
+// pixel kernels are computed on the CPU. What is queued runs as late as CUDA allows: when something waits for its
+// stream, for an event after it, or for the device. So a wait that is missing shows as data that is not there. It also
+// finds calls that are wrong: arguments, contexts, order, lifetime. Only what cuda-core and
 // src/rdc_codec/backends/cuda.py call is here; anything else fails by name.
+
+#include <dlfcn.h>
 
 #include <atomic>
 #include <cstdint>
@@ -10,7 +12,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <dlfcn.h>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -133,9 +134,7 @@ int waits_for_all() {
 // Stricter than CUDA, where some calls do with any context: the calling thread's is to be the stream's.
 int usable(Stream* stream) {
   Locked locked(everything);
-  return !current                                                         ? INVALID_CONTEXT
-         : !streams.count(stream) || stream->context != current ? INVALID_HANDLE
-                                                                          : SUCCESS;
+  return !current ? INVALID_CONTEXT : !streams.count(stream) || stream->context != current ? INVALID_HANDLE : SUCCESS;
 }
 
 // Run what is queued on a stream up to a position. A stream that is gone has run everything before.
@@ -238,8 +237,13 @@ int missing_call() {
 
 CALL(stand_in_counts, long* out) {
   Locked locked(everything);
-  const long counts[] = {launched, graphs_launched, static_cast<long>(blocks.size()), static_cast<long>(streams.size()),
-                         static_cast<long>(executables.size()), static_cast<long>(pinned.size()), events};
+  const long counts[] = {launched,
+                         graphs_launched,
+                         static_cast<long>(blocks.size()),
+                         static_cast<long>(streams.size()),
+                         static_cast<long>(executables.size()),
+                         static_cast<long>(pinned.size()),
+                         events};
   std::memcpy(out, counts, sizeof counts);
   return SUCCESS;
 }
@@ -405,7 +409,8 @@ CALL(cuEventSynchronize, const Event* event) {
 }
 CALL(cuEventDestroy_v2, Event* event) { return --events, delete event, SUCCESS; }
 
-// --- graphs -----------------------------------------------------------------------------------------------------------
+// --- graphs
+// -----------------------------------------------------------------------------------------------------------
 
 CALL(cuStreamBeginCapture_v2, Stream* stream, int mode) {
   Locked locked(everything);
@@ -460,7 +465,8 @@ CALL(cuGraphExecDestroy, Executable* executable) {
   return executables.erase(executable) ? (delete executable, SUCCESS) : INVALID_HANDLE;
 }
 
-// --- kernels: their names are all that is kept of a library -----------------------------------------------------------
+// --- kernels: their names are all that is kept of a library
+// -----------------------------------------------------------
 
 CALL(cuLibraryLoadData, void** library, const void*, void*, void*, unsigned, void*, void*, unsigned) {
   return *library = std::malloc(1), SUCCESS;
@@ -483,7 +489,8 @@ CALL(cuLaunchKernelEx, const LaunchConfig* c, std::string* kernel, void** parame
   return launch(*kernel, {c->gx, c->gy, c->gz}, {c->bx, c->by, c->bz}, c->stream, parameters);
 }
 
-// --- how its callers find all that ------------------------------------------------------------------------------------
+// --- how its callers find all that
+// ------------------------------------------------------------------------------------
 
 CALL(cuGetErrorName, int, const char** text) { return *text = "CUDA_ERROR_OF_THE_STAND_IN", SUCCESS; }
 CALL(cuGetErrorString, int, const char** text) { return *text = "an error of the stand-in driver", SUCCESS; }

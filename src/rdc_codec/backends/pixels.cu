@@ -8,8 +8,8 @@ extern "C" __global__ void pad_pixels(const unsigned char* image, long long row_
   const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= static_cast<long long>(rows) * columns) return;
   const int row = static_cast<int>(i / columns), column = static_cast<int>(i % columns);
-  const unsigned char* from = image + (row < height ? row : height - 1) * row_step +
-                              (column < width ? column : width - 1) * pixel_step;
+  const unsigned char* from =
+      image + (row < height ? row : height - 1) * row_step + (column < width ? column : width - 1) * pixel_step;
   for (int colour = 0; colour < 3; ++colour)
     padded[3 * i + colour] = static_cast<signed char>(from[colour * colour_step] ^ 0x80);
 }
