@@ -50,7 +50,7 @@ int launch(void (*kernel)(Parameters...), dim3 grid, std::size_t shared, void* s
   static_cast<void>(stream);
   return emulated_launch(kernel, grid, kThreads, shared, arguments...);
 #else
-  kernel<<<grid, kThreads, shared, static_cast<cudaStream_t>(stream)> > >(static_cast<Parameters>(arguments)...);
+  kernel<<<grid, kThreads, shared, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
   return cudaGetLastError();  // and clears it, or every launch after a failed one would seem to fail
 #endif
 }
