@@ -44,7 +44,7 @@ def test_a_layer_imports_only_what_lies_below_it(folder: str) -> None:
 PRIVATE = re.compile(r"\b(codec|reader|bundle|backend|tiny|shipped)\._[a-z]\w*")
 
 
-@pytest.mark.parametrize("folder", ["examples", "model", "training", "export", "benchmarks"])
+@pytest.mark.parametrize("folder", ["examples", "model", "training", "export", "benchmarks", "tests"])
 def test_private_names_of_the_package_stay_inside(folder: str) -> None:
     found = []
     for path in sorted((ROOT / folder).rglob("*.py")):
