@@ -50,7 +50,7 @@ class Codec:
 
     Attributes: `bundle`, the loaded model; `backend`, the one in use and why; `max_pixels`, the largest picture that
     is accepted, counted after padding to multiples of 64 and checked against the header before anything is allocated
-    (raise it for larger ones; both ways take up to about 120 bytes of memory a pixel, 250 for small pictures).
+    (raise it for larger ones; encoding takes up to about 240 bytes of memory a pixel, decoding 150).
 
     Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
     """
