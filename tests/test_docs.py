@@ -241,7 +241,7 @@ def test_the_picture_of_the_front_page_is_made_by_its_command(
 def test_the_front_page_names_nothing_of_a_workplace() -> None:
     for page in PAGES:
         assert not re.search(
-            r"(?<![\w.])/(root|home|mnt)/|shared/data|pypi\.|pythonhosted", page.read_text()
+            r"(?<![\w.])/(root|home|mnt|work)/|shared/|pypi\.|pythonhosted", page.read_text()
         ), page.name
 
 
