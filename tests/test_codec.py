@@ -217,6 +217,26 @@ def test_a_closed_or_damaged_image_is_bad_input(tiny: Codec, photo: np.ndarray, 
             tiny.encode(image)
 
 
+def test_an_error_without_words_is_named_by_its_type(tiny: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception is always true, even one whose text is empty."""
+
+    def convert(self: Image.Image, mode: str) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with pytest.raises(InputError, match="damaged image: EOFError$"):
+        tiny.encode(Image.new("RGB", (8, 8)))
+
+    class Session:
+        def run(self, *_: object) -> None:
+            raise AssertionError
+
+    monkeypatch.setattr("rdc_codec.backends.ort_cpu.open_session", lambda *_: Session())
+    codec = Codec(TINY, backend="onnxruntime")
+    with pytest.raises(BackendError, match="encode_full: AssertionError$"):
+        codec.encode(np.zeros((8, 8, 3), np.uint8))
+
+
 def test_a_palette_with_transparency_is_refused(tiny: Codec) -> None:
     image = Image.new("P", (8, 8))
     image.info["transparency"] = 0

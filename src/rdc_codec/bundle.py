@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CorruptError, InputError, UnsupportedError
+from .errors import CorruptError, InputError, UnsupportedError, _text_of
 from .native import ScaleContext, ScaleNetwork, ScaleState, Tables
 
 FORMAT = 2
@@ -130,7 +130,7 @@ class Bundle:
             ValueError,
             zipfile.BadZipFile,
         ) as error:
-            raise CorruptError(f"{self.path}: damaged bundle: {error}") from error
+            raise CorruptError(f"{self.path}: damaged bundle: {_text_of(error)}") from error
 
     def _read_manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"

@@ -43,6 +43,11 @@ class DamagedAuxiliaryWarning(CodecWarning):
     """Auxiliary data is damaged or cut off; the picture is decoded without that part."""
 
 
+def _text_of(error: BaseException) -> str:
+    """Return what an error of another library says, or the name of its type where it says nothing."""
+    return str(error) or type(error).__name__
+
+
 # Every damaged stream is reported, not only the first at a line of code; appended, so that filters which
 # the application has set come first.
 warnings.simplefilter("always", CodecWarning, append=True)

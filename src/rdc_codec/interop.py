@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from .errors import InputError
+from .errors import InputError, _text_of
 from .types import CudaStreamLike, DeviceArray
 
 _CUDA = (2, 13)  # DLPack's numbers of device and managed memory
@@ -65,7 +65,7 @@ def _from_dlpack(image: DeviceArray, consumer: int) -> DeviceImage:
     try:
         view = StridedMemoryView.from_dlpack(image, stream_ptr=consumer)
     except Exception as error:  # of many types, by the producer
-        raise InputError(f"image in GPU memory cannot be taken over DLPack: {error}") from error
+        raise InputError(f"image in GPU memory cannot be taken over DLPack: {_text_of(error)}") from error
     if str(view.dtype) != "uint8":
         raise InputError(f"image in GPU memory must be uint8, got {view.dtype}")
     # Strides are in elements, which are bytes.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, _text_of
 from .types import HostImage, Picture
 
 _PLAIN_MODES = ("RGB", "L", "1", "P")
@@ -74,7 +74,7 @@ def to_rgb(image: HostImage) -> Picture:
     except MemoryError:
         raise
     except Exception as error:  # Pillow decodes files here, and its readers raise almost anything
-        raise InputError(f"damaged image: {error or type(error).__name__}") from None
+        raise InputError(f"damaged image: {_text_of(error)}") from None
 
 
 def to_tensor(rgb: np.ndarray, stride: int) -> np.ndarray:

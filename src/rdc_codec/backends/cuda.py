@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BackendError, InputError
+from ..errors import BackendError, InputError, _text_of
 from ..interop import DeviceImage
 from . import cuda_graph
 from .cuda_graph import CudaGraph, check
@@ -56,7 +56,7 @@ class Gpu:
             with self.current(), no_capture():
                 self.pad, self.crop = (compiled.get_kernel(n) for n in ("pad_pixels", "crop_pixels"))
         except Exception as error:  # libraries that are missing, errors of the driver: no common base class
-            raise BackendError(f"no usable GPU: {error}") from error
+            raise BackendError(f"no usable GPU: {_text_of(error)}") from error
         self.name = self.device.name
 
     def _own_context(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..bundle import HYPER_STRIDE, Bundle, Tensor
-from ..errors import BackendError, CodecError, InputError, LimitError
+from ..errors import BackendError, CodecError, InputError, LimitError, _text_of
 from ..interop import DeviceImage, describe, is_on_device
 from .base import BackendInfo, Inputs, is_out_of_memory
 
@@ -267,7 +267,7 @@ class GpuBackend:
         except Exception as error:  # of CUDA, TensorRT and ONNX Runtime, which share no base class
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to run {graph}") from error
-            raise BackendError(f"{self.info.name} failed in {graph}: {error}") from error
+            raise BackendError(f"{self.info.name} failed in {graph}: {_text_of(error)}") from error
 
     def _size(self, inputs: Inputs) -> Size:
         """Tell the size of a graph's inputs. Raises InputError for an array in GPU memory that is no picture."""

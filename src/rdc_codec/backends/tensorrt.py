@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle
-from ..errors import BackendError, CodecError, CorruptError
+from ..errors import BackendError, CodecError, CorruptError, _text_of
 from .base import BackendInfo, BackendOptions
 from .cuda import CudaStream, Gpu, no_capture
 from .cuda_graph import CudaGraph
@@ -213,7 +213,7 @@ def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], options: Bac
     except CodecError:
         raise
     except Exception as error:
-        raise BackendError(f"TensorRT cannot load the engines of {bundle.path}: {error}") from error
+        raise BackendError(f"TensorRT cannot load the engines of {bundle.path}: {_text_of(error)}") from error
     info = BackendInfo("tensorrt", gpu.name, "asked for")
     return GpuBackend(info, bundle, launcher, lambda: CudaStream(gpu), trial)
 
