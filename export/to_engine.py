@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -33,20 +33,31 @@ from export.to_half import copy_bundle
 from rdc_codec.backends.base import BackendOptions
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
 from rdc_codec.backends.tensorrt import RECORD, load_plugins, open_backend
-from rdc_codec.bundle import DEFAULT, HYPER_STRIDE, WEIGHTS, Bundle, Tensor
+from rdc_codec.bundle import DEFAULT, WEIGHTS, Bundle, Size, Tensor
 from rdc_codec.errors import BackendError
 
 LIBRARY = "plugins.so"  # in the folder of the engines that need it
 COMPATIBILITY = ("none", "ampere+", "sameComputeCapability")  # of --hardware-compatibility
 
 
+class Pictures(NamedTuple):
+    """A batch of n pictures of height x width pixels."""
+
+    n: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.n} of {self.height}x{self.width}"
+
+
 @dataclass(frozen=True)
 class Range:
-    """Smallest, usual and largest pictures that an engine takes: (batch, height, width) each, in pixels."""
+    """Says what batches an engine takes: the smallest, the usual and the largest. Raises ValueError out of order."""
 
-    smallest: tuple[int, int, int]
-    usual: tuple[int, int, int]
-    largest: tuple[int, int, int]
+    smallest: Pictures
+    usual: Pictures
+    largest: Pictures
 
     def __post_init__(self) -> None:
         for a, b in ((self.smallest, self.usual), (self.usual, self.largest)):
@@ -56,16 +67,10 @@ class Range:
             raise ValueError(f"{self.smallest} has a side below 1")
 
 
-def strides_of(picture: tuple[int, int, int]) -> tuple[int, int, int]:
-    """(batch, height, width) in pixels -> batch, and the sides in strides, padding included."""
-    batch, height, width = picture
-    return batch, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE)
-
-
 def shapes_of(inputs: Sequence[Tensor], sizes: Range) -> dict[str, list[tuple[int, ...]]]:
-    """Input name -> its smallest, usual and largest shape."""
-    pictures = (sizes.smallest, sizes.usual, sizes.largest)
-    return {tensor.name: [tensor.sizes(*strides_of(p)) for p in pictures] for tensor in inputs}
+    """Return, by the name of an input, its smallest, usual and largest shape."""
+    at = [Size.of_pictures(*pictures) for pictures in (sizes.smallest, sizes.usual, sizes.largest)]
+    return {tensor.name: [tensor.sizes(*size) for size in at] for tensor in inputs}
 
 
 @dataclass(frozen=True)
@@ -224,9 +229,9 @@ def verify_engine(bundle: Bundle, graph: str, about: dict[str, Any], sizes: Rang
         OnnxRuntimeBackend(bundle, None, None),
         open_backend(bundle, {graph: about}, BackendOptions()),
     )
-    for picture in (sizes.smallest, sizes.usual):
-        compare_backends(reference, engine, bundle, graph, strides_of(picture), precision)
-        print(f"{graph}: as ONNX Runtime's for {picture[0]} of {picture[1]}x{picture[2]}")
+    for pictures in (sizes.smallest, sizes.usual):
+        compare_backends(reference, engine, bundle, graph, Size.of_pictures(*pictures), precision)
+        print(f"{graph}: as ONNX Runtime's for {pictures}")
 
 
 def _copying(bundle: Path, folder: Path, precision: str) -> str:
@@ -271,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         sides = (args.min, args.opt, args.max)
-        sizes = Range(*((n, *side) for n, side in zip(args.batch, sides, strict=True)))
+        sizes = Range(*(Pictures(n, *side) for n, side in zip(args.batch, sides, strict=True)))
     except ValueError as error:
         parser.error(str(error))
     options = Options(

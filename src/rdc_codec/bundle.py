@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,19 @@ DEFAULT = Path(__file__).parent / "bundle"
 WEIGHTS = "weights.bin"  # of all graphs
 
 
+class Size(NamedTuple):
+    """The size that a graph runs at: n pictures, each of rows x columns strides of 64 pixels."""
+
+    n: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of_pictures(cls, n: int, height: int, width: int) -> Size:
+        """Return the size for n pictures of height x width pixels, which are padded to whole strides."""
+        return cls(n, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE))
+
+
 @dataclass(frozen=True)
 class Tensor:
     """An input or output of a graph, as the manifest describes it.
@@ -44,7 +57,7 @@ class Tensor:
     shape: tuple[int | str, ...]
 
     def sizes(self, n: int, rows: int, columns: int) -> tuple[int, ...]:
-        """The shape for `n` pictures of rows x columns strides."""
+        """Return the shape that the tensor has for `n` pictures of rows x columns strides."""
         known = {"n": n, "rows": rows, "columns": columns}
 
         def value(dimension: int | str) -> int:

@@ -12,11 +12,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from queue import Empty, LifoQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..bundle import HYPER_STRIDE, Bundle, Tensor
+from ..bundle import Bundle, Size, Tensor
 from ..errors import BackendError, CodecError, InputError, LimitError, _text_of
 from ..interop import DeviceImage, describe, is_on_device
 from .base import BackendInfo, Inputs, is_out_of_memory
@@ -24,14 +24,6 @@ from .base import BackendInfo, Inputs, is_out_of_memory
 MAX_WORKERS = 4  # pictures under way on the GPU at once
 MAX_KEPT = 4  # buffers that a worker keeps: both ways of two sizes
 Launch = Callable[[], None]
-
-
-class Size(NamedTuple):
-    """The size that a graph runs at: n pictures of rows x columns strides of 64 pixels."""
-
-    n: int
-    rows: int
-    columns: int
 
 
 class Block(Protocol):
@@ -280,7 +272,7 @@ class GpuBackend:
         else:
             image = describe(pixels)
             n, height, width = 1, image.height, image.width
-        return Size(n, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE))
+        return Size.of_pictures(n, height, width)
 
 
 def _check_target(target: DeviceImage, height: int, width: int) -> None:

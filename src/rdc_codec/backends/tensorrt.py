@@ -8,12 +8,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle
+from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle, Size
 from ..errors import BackendError, CodecError, CorruptError, _text_of
 from .base import BackendInfo, BackendOptions
 from .cuda import CudaStream, Gpu, no_capture
 from .cuda_graph import CudaGraph
-from .gpu_pool import Buffers, GpuBackend, GpuStream, Launch, Size
+from .gpu_pool import Buffers, GpuBackend, GpuStream, Launch
 
 RECORD = "engines.json"
 FIELDS = {"file", "sha256", "graph", "weights", "version", "gpu", "version_compatible", "plugins", "library"}
