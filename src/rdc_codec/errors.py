@@ -1,10 +1,10 @@
-"""Every error and warning that the runtime raises on purpose."""
+"""These are all errors and warnings that the runtime raises on purpose."""
 
 import warnings
 
 
 class CodecError(Exception):
-    """Base of all errors of this package."""
+    """All errors of this package derive from this one."""
 
 
 class TruncatedError(CodecError):
@@ -36,7 +36,7 @@ class InputError(CodecError, ValueError):
 
 
 class CodecWarning(UserWarning):
-    """Base of all warnings of this package."""
+    """All warnings of this package derive from this one."""
 
 
 class DamagedAuxiliaryWarning(CodecWarning):

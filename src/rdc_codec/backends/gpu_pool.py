@@ -1,4 +1,4 @@
-"""What the backends on a GPU share: workers with a stream each, and buffers that are kept from picture to picture.
+"""The backends on a GPU share this: workers with a stream each, and buffers kept from picture to picture.
 
 A `GpuStream` is a CUDA stream with the memory operations that go through it (`CudaStream` in cuda.py). `Buffers` are
 what one graph needs at one size: a block on the device and one in pinned host memory for each of its tensors, and what
@@ -27,14 +27,14 @@ Launch = Callable[[], None]
 
 
 class Block(Protocol):
-    """Memory, on the device or pinned on the host; freed when nothing refers to it any more."""
+    """Describes memory, on the device or pinned on the host; it is freed when nothing refers to it any more."""
 
     @property
     def pointer(self) -> int: ...
 
 
 class CapturedWork(Protocol):
-    """Work of a stream that can be queued again with one call: a CUDA graph."""
+    """Describes work of a stream that can be queued again with one call: a CUDA graph."""
 
     def launch(self) -> None:
         """Queue the work on the stream that it was captured from."""
@@ -42,7 +42,10 @@ class CapturedWork(Protocol):
 
 
 class GpuStream(Protocol):
-    """A stream of a GPU. The work is queued on it, and the caller keeps the memory until it has been waited for."""
+    """Describes a stream of a GPU.
+
+    Work is queued on it, and the caller keeps the memory until it has been waited for.
+    """
 
     handle: int
 
@@ -67,7 +70,7 @@ class GpuStream(Protocol):
         ...
 
     def pad(self, image: DeviceImage, block: Block, rows: int, columns: int) -> None:
-        """Queues uint8 picture -> int8 [rows, columns, 3] of value - 128, edges repeated."""
+        """Queues a copy of a uint8 picture to int8 [rows, columns, 3] of value - 128, with its edges repeated."""
         ...
 
     def crop(self, block: Block, columns: int, image: DeviceImage) -> None:
@@ -111,7 +114,10 @@ class Launcher(Protocol):
 
 
 class Buffers:
-    """Memory of one graph at one size. inputs, outputs: what the tensors are; shapes: theirs at this size."""
+    """Holds the memory of one graph at one size.
+
+    inputs, outputs: the tensors. shapes: theirs at this size, by name. device, host: their memory, by name.
+    """
 
     def __init__(self, gpu_stream: GpuStream, bundle: Bundle, graph: str, size: Size) -> None:
         self.inputs, self.outputs = bundle.inputs[graph], bundle.outputs[graph]
@@ -130,7 +136,7 @@ class Buffers:
 
 
 class Worker:
-    """A stream and the buffers that were used on it last, at most MAX_KEPT."""
+    """Owns a stream and the buffers that were used on it last, at most MAX_KEPT."""
 
     def __init__(self, gpu_stream: GpuStream) -> None:
         self.gpu_stream = gpu_stream
@@ -148,7 +154,10 @@ class Worker:
 
 
 class Pool:
-    """Workers, made when all others are busy; at most so many. One that an error left in doubt is not used again."""
+    """Lends workers, and makes one when all others are busy, up to a limit.
+
+    A worker that an error left in doubt is not used again.
+    """
 
     def __init__(self, make: Callable[[], Worker], most: int) -> None:
         self._make = make
@@ -188,7 +197,7 @@ class GpuBackend:
         open_stream: Callable[[], GpuStream],
         trial: tuple[str, Size] = ("decode_base", Size(1, 1, 1)),
     ) -> None:
-        """Runs nothing yet. trial: graph and size that `try_out` runs."""
+        """Keep what is given and run nothing yet. trial: the graph and the size that `try_out` runs."""
         self.info = info
         self._bundle, self._launcher, self._trial = bundle, launcher, trial
         self._pool = Pool(lambda: Worker(open_stream()), MAX_WORKERS)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the embedded default."""
+"""This backend is ONNX Runtime on the CPU, which is there wherever the package is."""
 
 from __future__ import annotations
 
@@ -50,8 +50,11 @@ def open_session(
 
 
 class OnnxRuntimeBackend:
-    """One session per graph, made when first used. `session_options` (an onnxruntime.SessionOptions)
-    is used as it is; `threads` sets the intra-op threads of default options."""
+    """Runs each graph in a session of its own, made when it is first used.
+
+    session_options (an onnxruntime.SessionOptions) are used as they are; without them, threads says how many
+    intra-op threads a session has.
+    """
 
     parallel = False  # the networks of one picture use all cores already
 

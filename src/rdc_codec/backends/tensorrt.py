@@ -1,4 +1,6 @@
-"""TensorRT engines of export/to_engine.py: a context for each size, CUDA graphs from its second picture on."""
+"""This backend runs the TensorRT engines of export/to_engine.py.
+
+Each size has an execution context, and a CUDA graph from its second picture on."""
 
 from __future__ import annotations
 
@@ -161,7 +163,7 @@ class TensorRtLauncher:
 
 
 class EngineLaunch:
-    """The first call sets up what TensorRT defers, the second is captured, later ones replay the graph."""
+    """Runs an engine: the first call sets up what TensorRT defers, the second is captured, later ones replay it."""
 
     def __init__(self, gpu_stream: CudaStream, context: Any, scratch: Any) -> None:
         self._gpu_stream, self._context, self._scratch = gpu_stream, context, scratch
