@@ -1,6 +1,6 @@
-"""Do two backends compute the same? One table of tolerances, for exports (against PyTorch) and engines alike.
+"""This module tells whether two backends compute the same, by one table of tolerances for exports and engines.
 
-Needs NumPy alone, so that an engine is checked where it is built.
+It needs NumPy alone, so that an engine is checked where it is built.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FEW = (
 
 @dataclass(frozen=True)
 class Dials:
-    """Where a graph is tried: qualities of both branches, 0-100; beta; received slices (None: all)."""
+    """Says where a graph is tried: qualities of both branches, 0-100; beta; received slices (None: all)."""
 
     base_quality: float = 50.0
     aux_quality: float = 50.0
