@@ -24,7 +24,7 @@ from rdc_codec.bundle import DEFAULT
 
 
 def _kmac(counter: FlopCounterMode, size: int) -> float:
-    """kMAC per pixel of everything but the integer network."""
+    """Count kMAC per pixel of everything but the integer network."""
     counts = counter.get_flop_counts()
     total = sum(counts["Global"].values())
     apart = sum(sum(v.values()) for k, v in counts.items() if k.endswith(".scale_network"))
@@ -32,7 +32,7 @@ def _kmac(counter: FlopCounterMode, size: int) -> float:
 
 
 def _integer_kmac(network: ScaleNetwork) -> float:
-    """kMAC per pixel of the native integer network: at most, for its second half skips symbols that are zero."""
+    """Count kMAC per pixel of the native integer network, at most: its second half skips symbols that are zero."""
     first = sum(p.numel() for p in network.layers.parameters() if p.ndim == 4) / HYPER_STRIDE**2
     seen = network.neighbours.weight.shape[1] - 0.25 * network.latent  # the last pass is nobody's context
     second = 9 * seen * network.context + network.latent * network.context

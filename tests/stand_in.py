@@ -54,7 +54,7 @@ def finish(driver: ctypes.CDLL, handle: int, what: str) -> None:
 
 
 class QueuedSession:
-    """A session of the CPU provider whose runs are queued on a stream, as those of the CUDA provider are."""
+    """Runs a session of the CPU provider in work queued on a stream, as the CUDA provider queues its own."""
 
     def __init__(self, session: ort.InferenceSession, handle: int) -> None:
         self._session, self._handle, self._driver = session, handle, ctypes.CDLL(NAME)
@@ -87,7 +87,7 @@ class QueuedSession:
 
 
 class StandInLauncher(OnnxLauncher):
-    """The launcher of ONNX Runtime, with sessions that queue their runs on the stand-in's streams."""
+    """Is the launcher of ONNX Runtime, with sessions that queue their runs on the stand-in's streams."""
 
     def __init__(self, bundle: Bundle, options: ort.SessionOptions) -> None:
         super().__init__(bundle, options, "CPUExecutionProvider", "cpu")

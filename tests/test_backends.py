@@ -57,7 +57,7 @@ def test_a_backend_asked_for_by_name_is_that_one_or_an_error(tmp_path: Path) -> 
 
 @pytest.fixture
 def engines(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    """A bundle with an engine's record, and that record; the engine itself is no engine."""
+    """Make a bundle with an engine's record, and that record; the engine itself is no engine."""
     for file in TINY.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     files = json.loads((TINY / "manifest.json").read_text())["files"]
@@ -106,7 +106,7 @@ def test_engines_for_another_runtime_are_a_clear_error(engines: tuple[Path, dict
 
 
 class HostArray:
-    """Host memory that says it is a GPU's."""
+    """Is host memory that says it is a GPU's."""
 
     def __init__(self, array: np.ndarray, **more: Any) -> None:
         self.array, self.more = array, more
@@ -182,7 +182,7 @@ def test_streams_of_all_libraries_have_a_handle() -> None:
 
 @pytest.fixture(scope="module")
 def pixel_kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """src/rdc_codec/backends/pixels.cu for the CPU (tests/emulated_cuda)."""
+    """Build src/rdc_codec/backends/pixels.cu for the CPU (tests/emulated_cuda)."""
     folder = tmp_path_factory.mktemp("pixels")
     wrapper = folder / "wrapper.cpp"
     wrapper.write_text(f"""

@@ -27,7 +27,7 @@ def rdc(*arguments: object) -> Result:
 
 
 def fails(*arguments: object) -> list[str]:
-    """The lines on stderr of a command that must end with exit code 2."""
+    """Return the lines on stderr of a command that must end with exit code 2."""
     result = rdc(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output

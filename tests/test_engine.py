@@ -72,7 +72,7 @@ def test_command_lines_are_those_of_trtexec(tmp_path, capsys) -> None:
 
 
 def tree(folder: Path) -> dict[Path, tuple[int, int] | None]:
-    """Everything below a folder: path of a file -> its time and size; folders too, without Python's caches."""
+    """List a folder: path of a file to its time and size; folders too, without Python's caches."""
     found = [p for p in (folder, *folder.rglob("*")) if "__pycache__" not in p.parts]
     return {p: (p.stat().st_mtime_ns, p.stat().st_size) if p.is_file() else None for p in found}
 

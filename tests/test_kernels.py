@@ -42,7 +42,7 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 
 
 def with_extremes(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
-    """A tenth of the values replaced by ones on which implementations disagree."""
+    """Replace a tenth of the values by ones on which implementations disagree."""
     chosen = rng.random(values.shape) < 0.1
     return np.where(chosen, rng.choice(np.array(EXTREMES), values.shape), values).astype(values.dtype)
 

@@ -22,7 +22,7 @@ MAY = {  # folder: what of the project it may import besides itself
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """(module, name) of every import of a file, also those inside functions; relative ones have no project's name."""
+    """Yield (module, name) of every import of a file, also inside functions, except relative ones."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)

@@ -32,7 +32,7 @@ OPERATIONS = ("ImageToTensor", "GainQuantize", "GainDequantize", "BlendToImage")
 
 
 def headers() -> Path:
-    """Folder of NvInferRuntime.h; skips the test where there is none."""
+    """Return the folder of NvInferRuntime.h; skips the test where there is none."""
     places = [
         os.environ.get("TENSORRT_INCLUDE", ""),
         "/usr/include/x86_64-linux-gnu",
@@ -55,7 +55,7 @@ class _Tensor(ctypes.Structure):
 
 
 class Harness:
-    """tests/plugin_harness.cpp: plugins in place of TensorRT's."""
+    """Calls tests/plugin_harness.cpp, which calls the plugins in TensorRT's place."""
 
     def __init__(self, library: Path) -> None:
         self.native = ctypes.CDLL(str(library))
@@ -76,7 +76,7 @@ class Harness:
         return ctypes.c_void_p(found) if found else None
 
     def describe(self, arrays: list[np.ndarray], formats: list[int]) -> ctypes.Array[_Tensor]:
-        """Shapes in NCHW order, memory as it is."""
+        """Describe tensors: shapes in NCHW order, memory as it is."""
         tensors = (_Tensor * len(arrays))()
         for tensor, array, layout in zip(tensors, arrays, formats, strict=True):
             tensor.address = array.ctypes.data
