@@ -1,4 +1,4 @@
-"""The GPU backends on a GPU: on a stand-in for its driver, and with `-m gpu` on a real one.
+"""The GPU backends run on a stand-in for a GPU's driver and, with `-m gpu`, on a real GPU.
 
 The stand-in (stand_in.py) does what is queued as late as it may, so that a missing wait shows. It stays in the process
 once it is loaded; a run of pytest has either of the two devices.
@@ -173,7 +173,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
     try:
         return stand_in.load(tmp_path_factory.mktemp("driver"))
-    except OSError as error:
+    except stand_in.OtherDriver as error:
         pytest.skip(str(error))
 
 

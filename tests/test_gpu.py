@@ -309,7 +309,7 @@ def test_plugins_run_inside_a_captured_graph(tmp_path: Path, torch) -> None:
     """The harness of test_plugins with real kernels: enqueued while a graph is captured, which is then replayed."""
     include = headers()
     if not shutil.which("nvcc"):
-        pytest.skip("no nvcc")
+        pytest.skip("nvcc is not installed")
     library = tmp_path / "harness.so"
     sources = ["kernels/tensorrt/plugins.cpp", "kernels/cuda/gain.cu", "kernels/cuda/image.cu"]
     command = [

@@ -123,5 +123,5 @@ def test_impossible_shapes_are_refused(kernels) -> None:
 
 def test_the_cuda_kernels_compile_for_every_supported_gpu(tmp_path) -> None:
     if not shutil.which("nvcc"):
-        pytest.skip("no nvcc")
+        pytest.skip("nvcc is not installed")
     assert build(tmp_path, cuda=True).stat().st_size > 100_000
