@@ -1,4 +1,4 @@
-"""How far a classifier's opinion of photos moves: a smooth stand-in for accuracy that needs no labels.
+"""Measures how far a classifier's opinion of photos moves: a smooth stand-in for accuracy, without labels.
 
 python -m benchmarks.agreement --data PHOTOS --net CLASSIFIER.onnx MODEL [MODEL ...]
 

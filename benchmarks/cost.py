@@ -1,4 +1,4 @@
-"""What networks cost: multiply-accumulates per pixel of each branch, and parameters.
+"""Counts what networks cost: multiply-accumulates per pixel of each branch, and parameters.
 
 python -m benchmarks.cost [MODEL ...] [--size 512]
 
@@ -41,8 +41,11 @@ def _integer_kmac(network: ScaleNetwork) -> float:
 
 @torch.no_grad()
 def costs(model: RateDistortionCognition, size: int) -> list[list[object]]:
-    """A row for each branch: name, kMAC/pixel of everything (as in training: the encoder, and the decoder's synthesis),
-    of the decoder, of the scale network, and million parameters."""
+    """Return a row for each branch.
+
+    It has a name, kMAC/pixel of everything (as in training: the encoder, and the decoder's synthesis), of the
+    decoder and of the scale network, and million parameters.
+    """
     model.eval()
     folded = torch.rand(1, IMAGE_CHANNELS, size // PIXEL_STRIDE, size // PIXEL_STRIDE)
     level = torch.zeros(1)

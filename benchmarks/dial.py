@@ -1,4 +1,4 @@
-"""The cognition dial: what people and machines get of one stream as beta moves from 1 to 0.
+"""Measures what people and machines get of one stream as the cognition dial, beta, moves from 1 to 0.
 
 python -m benchmarks.dial --data DATA [--photos DIR] [--model BUNDLE] [--plot FILE.png]
 

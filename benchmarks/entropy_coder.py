@@ -1,4 +1,4 @@
-"""Throughput and overhead of entropy coders on the symbols of one large image.
+"""Measures throughput and overhead of entropy coders on the symbols of one large image.
 
     python -m benchmarks.entropy_coder [--json] [--repeats N] [--simd PATH]
 

@@ -1,4 +1,4 @@
-"""What fp16 graphs cost: streams of either precision read by both, and PSNR to the original.
+"""Measures what fp16 graphs cost: streams of either precision read by both, and PSNR to the original.
 
 python -m benchmarks.fp16 --data DIR [--largest N | --flattest N] [--products] [--tf32] [--limit N] [--model BUNDLE]
 
@@ -36,7 +36,7 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
 def truncate(model: onnx.ModelProto) -> None:
-    """What fp32 convolutions take becomes what TF32 leaves of it at worst: 11 bits, cut off.
+    """Reduce what fp32 convolutions take to what TF32 leaves of it at worst: 11 bits, cut off.
 
     Values by splitting them (T. J. Dekker, 1971): c - (c - x) with c = (2^13 + 1) x is x rounded to 11 bits. Cutting
     off is what some kernels do: so x is made smaller by 2^-11 before, which is half of the last bit or more.

@@ -1,4 +1,4 @@
-"""How near the fused CUDA kernels come to copying memory.
+"""Measures how near the fused CUDA kernels come to copying memory.
 
 python -m benchmarks.kernels [--size 2160x3840] [--batch 4] [--count] [--json]
 

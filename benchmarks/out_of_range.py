@@ -1,4 +1,4 @@
-"""How far x1 leaves [0, 1] before it is clipped: with and without the local MSE, if given both models.
+"""Measures how far x1 leaves [0, 1] before it is clipped, for every model that it is given.
 
 python -m benchmarks.out_of_range --data DIR MODEL [MODEL ...] [--plot FILE.png]
 

@@ -1,4 +1,4 @@
-"""What machines lose: task accuracy against real bytes, for the base stream and for other codecs.
+"""Measures what machines lose: task accuracy against real bytes, for the base stream and other codecs.
 
     python -m benchmarks.rate_cognition --data DATA [--twin BUNDLE] [--plot FILE.png]
 

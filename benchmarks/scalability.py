@@ -1,4 +1,4 @@
-"""What every slice brings: PSNR at beta = 0 of a stream of which 0, 1, ... slices were received.
+"""Measures what every slice brings: PSNR at beta = 0 of a stream with 0, 1, ... slices received.
 
 python -m benchmarks.scalability --data DIR [--model BUNDLE] [--plot FILE.png]
 

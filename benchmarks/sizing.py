@@ -1,4 +1,4 @@
-"""How fast the codec is and how much memory it takes, by the size of a picture.
+"""Measures how fast the codec is and how much memory it takes, by the size of a picture.
 
 python -m benchmarks.sizing [--model BUNDLE] [--quality Q] [--rounds N] [--threads N]
 

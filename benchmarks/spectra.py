@@ -1,4 +1,4 @@
-"""A picture like the paper's second figure: original, x1, x2, |x1 - x2|, and the spectrum of each.
+"""Draws a picture like the paper's second figure: original, x1, x2, |x1 - x2|, and the spectrum of each.
 
 python -m benchmarks.spectra PHOTO -o FILE.png [--quality 50] [--model BUNDLE]
 """

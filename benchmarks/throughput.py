@@ -1,4 +1,4 @@
-"""Pictures a second, encoded and decoded, by every backend that works here; PyTorch's networks beside them.
+"""Measures pictures a second by every backend that works here, and PyTorch's networks beside them.
 
 python -m benchmarks.throughput [--model BUNDLE] [--backends NAME ...] [--size 1080x1920] [--torch eager compile]
 

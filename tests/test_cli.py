@@ -1,4 +1,4 @@
-"""The `rdc` command on real files with the shipped bundle."""
+"""The `rdc` command works on real files with the shipped bundle."""
 
 import dataclasses
 import json

@@ -131,7 +131,7 @@ def test_the_long_example_of_the_readme_warns_and_says_what_is_wrong(
 
 
 class Parsed(BaseException):
-    """The arguments were taken; what would come next is not run."""
+    """Says that the arguments were taken; what would come next is not run."""
 
 
 def parse(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_every_stage_is_where_the_architecture_says() -> None:
 
 
 class Sources(HTMLParser):
-    """What <img src=...> and <a href=...> name."""
+    """Collects what <img src=...> and <a href=...> name."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The start of the transforms: a Karhunen-Loeve codec before any training."""
+"""Before any training the transforms are a Karhunen-Loeve codec."""
 
 from __future__ import annotations
 

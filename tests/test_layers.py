@@ -1,4 +1,4 @@
-"""The rule of layers: who may import whom, and that nothing outside the package uses its private names."""
+"""The rule of layers holds: who may import whom, and that the package's private names are used inside alone."""
 
 from __future__ import annotations
 

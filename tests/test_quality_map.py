@@ -1,4 +1,4 @@
-"""How the dial of the manifest is split between the branches."""
+"""The dial of the manifest is split between the branches as it should be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user meets who installs the wheel, in fresh environments and outside the clone.
+"""Tries what a user meets who installs the wheel, in fresh environments and outside the clone.
 
     python tests/installation/check.py [--wheel FILE] [--keep FOLDER]
 
