@@ -1,1 +1,1 @@
-"""Measurements. Each module runs as `python -m benchmarks.NAME` from the root of a clone."""
+"""Each module here measures one thing, as `python -m benchmarks.NAME` from the root of a clone."""

@@ -1,4 +1,4 @@
-"""How far a classifier's opinion of photos moves: a smooth stand-in for accuracy that needs no labels.
+"""Measures how far a classifier's opinion of photos moves: a smooth stand-in for accuracy, without labels.
 
 python -m benchmarks.agreement --data PHOTOS --net CLASSIFIER.onnx MODEL [MODEL ...]
 
@@ -33,7 +33,7 @@ Opinion = Callable[[Picture], np.ndarray]
 
 
 def opinions(net: Path) -> Opinion:
-    """Picture -> log-probabilities of an ONNX classifier with inputs -1..1."""
+    """Make the function that gives the log-probabilities of a picture by an ONNX classifier with inputs -1..1."""
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = ort.InferenceSession(str(net), options, providers=["CPUExecutionProvider"])
@@ -49,7 +49,7 @@ def opinions(net: Path) -> Opinion:
 
 
 def centre_crops(folder: str, side: int, count: int) -> list[Picture]:
-    """Of photos evenly spaced over the sorted folder that are large enough."""
+    """Crop photos evenly spaced over the sorted folder, of those that are large enough."""
     found = []
     for path in list_images(folder):
         with Image.open(path) as image:
@@ -65,7 +65,7 @@ def centre_crops(folder: str, side: int, count: int) -> list[Picture]:
 
 @torch.no_grad()
 def measure(model: RateDistortionCognition, crops: list[Picture], opinion: Opinion) -> np.ndarray:
-    """float [levels, 4]: bpp, divergence, agreement, PSNR."""
+    """Return float [levels, 4]: bpp, divergence, agreement, PSNR."""
     before = [opinion(rgb) for rgb in crops]
     rows = np.zeros((model.config.levels, 4))
     for level in range(model.config.levels):

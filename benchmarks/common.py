@@ -1,4 +1,4 @@
-"""What the benchmarks share: photos of a folder, quality measures, reference codecs, tables."""
+"""The benchmarks share this: photos of a folder, quality measures, reference codecs, tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def load_torch_model(path: str | Path) -> RateDistortionCognition:
-    """The trained PyTorch model of a bundle (a folder) or a checkpoint, in inference mode."""
+    """Load the trained PyTorch model of a bundle (a folder) or a checkpoint, in inference mode."""
     from export.from_bundle import load_model
     from model import checkpoint
 
@@ -42,14 +42,14 @@ def load_torch_model(path: str | Path) -> RateDistortionCognition:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """PSNR in dB over all samples of two uint8 pictures."""
+    """Return the PSNR in dB over all samples of two uint8 pictures."""
     error = np.mean((a.astype(np.float64) - b) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 @dataclass
 class Point:
-    """One coded picture: bits per pixel (of real bytes) and PSNR in dB."""
+    """Says what coding one picture gave: bits per pixel (of real bytes) and PSNR in dB."""
 
     codec: str
     image: str
@@ -67,7 +67,7 @@ def pillow_point(codec: str, name: str, rgb: np.ndarray, quality: int, **options
 
 
 def mean_curve(points: Sequence[Point], codec: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean bpp and mean PSNR over images at each quality, by rising bpp."""
+    """Return mean bpp and mean PSNR over images at each quality, by rising bpp."""
     qualities = sorted({p.quality for p in points if p.codec == codec})
     rows = [
         (np.mean([p.bpp for p in chosen]), np.mean([p.psnr for p in chosen]))
@@ -81,9 +81,12 @@ def mean_curve(points: Sequence[Point], codec: str) -> tuple[np.ndarray, np.ndar
 def bd_rate(
     anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], low: float, high: float
 ) -> float:
-    """BD-rate as a fraction (VCEG-M33, piecewise cubic): mean extra bits of `test` at equal PSNR, over that
-    part of the anchor's curve from low to high bpp which `test` reaches (`overlap`). Curves are (bpp, PSNR) by
-    rising bpp; points that a cheaper one beats are left out, because the measure needs rising curves."""
+    """Return the BD-rate as a fraction (VCEG-M33, piecewise cubic): mean extra bits of `test` at equal PSNR.
+
+    It is taken over that part of the anchor's curve from low to high bpp which `test` reaches (`overlap`).
+    Curves are (bpp, PSNR) by rising bpp; points that a cheaper one beats are left out, because the measure needs
+    rising curves.
+    """
     from bjontegaard import bd_rate
     from scipy.interpolate import PchipInterpolator
 
@@ -109,7 +112,7 @@ def bd_rate(
 def overlap(
     anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], low: float, high: float
 ) -> tuple[float, float]:
-    """The part of low to high bpp of the anchor whose PSNR `test` reaches."""
+    """Return the part of low to high bpp of the anchor whose PSNR `test` reaches."""
     lowest, highest = np.interp([test[1].min(), test[1].max()], anchor[1], anchor[0])
     return max(low, float(lowest)), min(high, float(highest))
 
@@ -126,7 +129,7 @@ def dump(points: Sequence[Any]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> str:
-    """A Markdown table, columns aligned."""
+    """Return a Markdown table with aligned columns."""
     cells = [
         [str(c) for c in header],
         *([f"{c:.3f}" if isinstance(c, float) else str(c) for c in r] for r in rows),

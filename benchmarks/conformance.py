@@ -1,4 +1,4 @@
-"""One stream, many readers: identical symbols, pictures within one grey level almost everywhere.
+"""Many readers of one stream get identical symbols, and pictures within one grey level almost everywhere.
 
     python -m benchmarks.conformance --data DIR
 
@@ -36,14 +36,17 @@ def readers(model: str | Path | None) -> dict[str, Codec]:
 
 
 def odd_crop(rgb: np.ndarray, k: int) -> np.ndarray:
-    """A part of the photo with odd sides, other ones for every k."""
+    """Cut a part with odd sides out of the photo, other ones for every k."""
     height, width = min(rgb.shape[0], 401 - 2 * k), min(rgb.shape[1], 513 - 6 * k)
     return rgb[: height - 1 + height % 2, : width - 1 + width % 2]
 
 
 def compare(streams: list[bytes], model: str | Path | None) -> dict[str, dict[str, float]]:
-    """Per reader against the first one: streams with different symbols, share of different samples, largest
-    difference in grey levels."""
+    """Compare each reader with the first one.
+
+    Returns the streams with different symbols, the share of different samples, and the largest difference in
+    grey levels.
+    """
     first, *others = readers(model).items()
     found = {
         name: {"streams with other symbols": 0.0, "samples that differ": 0.0, "largest difference": 0.0}

@@ -1,4 +1,4 @@
-"""What networks cost: multiply-accumulates per pixel of each branch, and parameters.
+"""Counts what networks cost: multiply-accumulates per pixel of each branch, and parameters.
 
 python -m benchmarks.cost [MODEL ...] [--size 512]
 
@@ -24,7 +24,7 @@ from rdc_codec.bundle import DEFAULT
 
 
 def _kmac(counter: FlopCounterMode, size: int) -> float:
-    """kMAC per pixel of everything but the integer network."""
+    """Count kMAC per pixel of everything but the integer network."""
     counts = counter.get_flop_counts()
     total = sum(counts["Global"].values())
     apart = sum(sum(v.values()) for k, v in counts.items() if k.endswith(".scale_network"))
@@ -32,7 +32,7 @@ def _kmac(counter: FlopCounterMode, size: int) -> float:
 
 
 def _integer_kmac(network: ScaleNetwork) -> float:
-    """kMAC per pixel of the native integer network: at most, for its second half skips symbols that are zero."""
+    """Count kMAC per pixel of the native integer network, at most: its second half skips symbols that are zero."""
     first = sum(p.numel() for p in network.layers.parameters() if p.ndim == 4) / HYPER_STRIDE**2
     seen = network.neighbours.weight.shape[1] - 0.25 * network.latent  # the last pass is nobody's context
     second = 9 * seen * network.context + network.latent * network.context
@@ -41,8 +41,11 @@ def _integer_kmac(network: ScaleNetwork) -> float:
 
 @torch.no_grad()
 def costs(model: RateDistortionCognition, size: int) -> list[list[object]]:
-    """A row for each branch: name, kMAC/pixel of everything (as in training: the encoder, and the decoder's synthesis),
-    of the decoder, of the scale network, and million parameters."""
+    """Return a row for each branch.
+
+    It has a name, kMAC/pixel of everything (as in training: the encoder, and the decoder's synthesis), of the
+    decoder and of the scale network, and million parameters.
+    """
     model.eval()
     folded = torch.rand(1, IMAGE_CHANNELS, size // PIXEL_STRIDE, size // PIXEL_STRIDE)
     level = torch.zeros(1)

@@ -1,4 +1,4 @@
-"""The cognition dial: what people and machines get of one stream as beta moves from 1 to 0.
+"""Measures what people and machines get of one stream as the cognition dial, beta, moves from 1 to 0.
 
 python -m benchmarks.dial --data DATA [--photos DIR] [--model BUNDLE] [--plot FILE.png]
 
@@ -27,13 +27,13 @@ BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def similarity(a: Picture, b: Picture) -> float:
-    """MS-SSIM of two pictures, 0 to 1."""
+    """Return the MS-SSIM of two pictures, 0 to 1."""
     first, second = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() for x in (a, b))
     return float(ms_ssim(first, second, data_range=255))
 
 
 class Decoder:
-    """Pictures of a set at a quality and any beta; each is encoded once."""
+    """Decodes pictures of a set at a quality and any beta; each is encoded once."""
 
     def __init__(self, codec: Codec, quality: float) -> None:
         self.codec, self.quality = codec, quality
@@ -50,7 +50,7 @@ class Decoder:
 
 
 def measure(codec: Codec, quality: float, data: Path, folder: Path, tasks: list[str]) -> list[list[object]]:
-    """Rows: quality, beta, set, metric, bpp, value."""
+    """Return rows of quality, beta, set, metric, bpp and value."""
     rows: list[list[object]] = []
     decoder = Decoder(codec, quality)
     pictures = [rgb for _, rgb in photos(folder)]

@@ -1,4 +1,4 @@
-"""Throughput and overhead of entropy coders on the symbols of one large image.
+"""Measures throughput and overhead of entropy coders on the symbols of one large image.
 
     python -m benchmarks.entropy_coder [--json] [--repeats N] [--simd PATH]
 
@@ -90,7 +90,7 @@ def rdc(data: Data) -> Coder:
 
 
 def compressai_gaussian_conditional(data: Data) -> Coder:
-    """As users call it: torch tensors in, torch tensors out."""
+    """Make the coder as users call it: torch tensors in, torch tensors out."""
     import torch
     from compressai.entropy_models import GaussianConditional
 
@@ -109,7 +109,7 @@ def compressai_gaussian_conditional(data: Data) -> Coder:
 
 
 def compressai_extension(data: Data) -> Coder:
-    """Its C++ coder alone, with the Python lists it takes made beforehand."""
+    """Make its C++ coder alone; the Python lists that it takes are made beforehand."""
     from compressai import ans
     from compressai.entropy_models import GaussianConditional
 

@@ -1,4 +1,4 @@
-"""What fp16 graphs cost: streams of either precision read by both, and PSNR to the original.
+"""Measures what fp16 graphs cost: streams of either precision read by both, and PSNR to the original.
 
 python -m benchmarks.fp16 --data DIR [--largest N | --flattest N] [--products] [--tf32] [--limit N] [--model BUNDLE]
 
@@ -36,7 +36,7 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
 def truncate(model: onnx.ModelProto) -> None:
-    """What fp32 convolutions take becomes what TF32 leaves of it at worst: 11 bits, cut off.
+    """Reduce what fp32 convolutions take to what TF32 leaves of it at worst: 11 bits, cut off.
 
     Values by splitting them (T. J. Dekker, 1971): c - (c - x) with c = (2^13 + 1) x is x rounded to 11 bits. Cutting
     off is what some kernels do: so x is made smaller by 2^-11 before, which is half of the last bit or more.
@@ -69,8 +69,11 @@ def truncate(model: onnx.ModelProto) -> None:
 
 
 def rounded(model: onnx.ModelProto, tf32: bool = False) -> onnx.ModelProto:
-    """An fp32 graph with the values of an fp16 one: each fp16 tensor becomes fp32, rounded to fp16 by casts that no
-    optimiser takes away. Fused operations keep their fp16 outputs; inputs they widen themselves."""
+    """Make an fp32 graph with the values of an fp16 one.
+
+    Each fp16 tensor becomes fp32, rounded to fp16 by casts that no optimiser takes away. Fused operations keep
+    their fp16 outputs; inputs they widen themselves.
+    """
     if tf32:
         truncate(model)
     made = onnx.ModelProto.FromString(model.SerializeToString())
@@ -100,8 +103,11 @@ def rounded(model: onnx.ModelProto, tf32: bool = False) -> onnx.ModelProto:
 
 
 def half_codec(full: Codec, folder: Path, tf32: bool = False, as_products: bool = False) -> Codec:
-    """The fp16 graphs of a model as a GPU computes them. folder: to put them in. tf32: for their fp32 convolutions.
-    as_products: 1x1 convolutions are matrix products, rounded before the bias is added and once more after it."""
+    """Make a codec of the fp16 graphs of a model, with values as on a GPU.
+
+    folder: to put them in. tf32: for their fp32 convolutions. as_products: 1x1 convolutions are matrix products,
+    rounded before the bias is added and once more after it.
+    """
 
     def convert(model: onnx.ModelProto) -> onnx.ModelProto:
         half = to_half(model)
@@ -112,13 +118,13 @@ def half_codec(full: Codec, folder: Path, tf32: bool = False, as_products: bool 
 
 
 def largest_symbol(codec: Codec, rgb: Picture) -> float:
-    """Of either branch at quality 100."""
+    """Return the largest symbol of either branch at quality 100."""
     symbols = codec.symbols(codec.encode(rgb, 100))
     return max(float(np.abs(values).max()) for name, values in symbols.items() if name.endswith("latents"))
 
 
 def flatness(codec: Codec, rgb: Picture) -> float:
-    """Pixels a bit of the base stream at quality 100."""
+    """Return how many pixels the base stream has for each bit at quality 100."""
     return rgb[..., 0].size / (8 * len(codec.encode(rgb, 100, layers="base")))
 
 

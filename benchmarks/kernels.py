@@ -1,4 +1,4 @@
-"""How near the fused CUDA kernels come to copying memory.
+"""Measures how near the fused CUDA kernels come to copying memory.
 
 python -m benchmarks.kernels [--size 2160x3840] [--batch 4] [--count] [--json]
 
@@ -50,7 +50,10 @@ def build(folder: str) -> ctypes.CDLL:
 
 
 def milliseconds(work: Callable[[], Any], rounds: int = 30) -> float:
-    """Median of single runs, after warm-up. The GPU waits before each, so that launching costs nothing."""
+    """Return the median of single runs, after warm-up.
+
+    The GPU waits before each, so that launching costs nothing.
+    """
     for _ in range(5):
         work()
     times = []
@@ -67,7 +70,7 @@ def milliseconds(work: Callable[[], Any], rounds: int = 30) -> float:
 
 @dataclass
 class Case:
-    """A call of one kernel, and how many bytes it and the unfused operations move.
+    """Holds a call of one kernel, and how many bytes it and the unfused operations move.
 
     tensors: device memory in the order of the C function; numbers: what follows it there.
     """

@@ -1,4 +1,4 @@
-"""How far x1 leaves [0, 1] before it is clipped: with and without the local MSE, if given both models.
+"""Measures how far x1 leaves [0, 1] before it is clipped, for every model that it is given.
 
 python -m benchmarks.out_of_range --data DIR MODEL [MODEL ...] [--plot FILE.png]
 
@@ -23,7 +23,7 @@ EDGES = (0, 0.5, 1, 2, 4, 8, 16, 32, 64, np.inf)  # grey levels
 
 @torch.no_grad()
 def distances(model: RateDistortionCognition, pictures: list[np.ndarray]) -> np.ndarray:
-    """Distance to [0, 255] of every sample of x1, at five qualities."""
+    """Return the distance to [0, 255] of every sample of x1, at five qualities."""
     found = []
     for rgb in pictures:
         height, width = (side // 64 * 64 for side in rgb.shape[:2])

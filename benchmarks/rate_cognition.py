@@ -1,4 +1,4 @@
-"""What machines lose: task accuracy against real bytes, for the base stream and for other codecs.
+"""Measures what machines lose: task accuracy against real bytes, for the base stream and other codecs.
 
     python -m benchmarks.rate_cognition --data DATA [--twin BUNDLE] [--plot FILE.png]
 
@@ -41,12 +41,12 @@ class Curve:
     scores: list[Score]
 
     def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean bpp and metric of these images, at each quality."""
+        """Return mean bpp and metric of these images, at each quality."""
         return self.bpp[:, rows].mean(1), np.array([score(rows) for score in self.scores])
 
 
 def measure(tasks: list[Task], code: Coder, qualities: list[float]) -> list[Curve]:
-    """A curve for each of the tasks, which have the same pictures: each is coded once."""
+    """Measure a curve for each of the tasks, which have the same pictures: each is coded once."""
     items = tasks[0].items
     bpp, scores = np.zeros((len(qualities), len(items))), [list[Score]() for _ in tasks]
     for q, quality in enumerate(qualities):
@@ -62,7 +62,7 @@ def measure(tasks: list[Task], code: Coder, qualities: list[float]) -> list[Curv
 
 
 def by_pictures(tasks: list[Task]) -> list[list[Task]]:
-    """Tasks that judge the same pictures together."""
+    """Group the tasks that judge the same pictures."""
     groups: dict[tuple[str, ...], list[Task]] = {}
     for task in tasks:
         groups.setdefault(tuple(name for name, _ in task.items), []).append(task)
@@ -87,7 +87,7 @@ def pillow(name: str, **options: object) -> Coder:
 
 
 def bits_at_equal_metric(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> float:
-    """Mean extra bits of `test` at equal metric, as a fraction; NaN where the curves share no accuracy."""
+    """Return the mean extra bits of `test` at equal metric, as a fraction; NaN where curves share no accuracy."""
     curves = []
     for bpp, metric in (anchor, test):
         order = np.argsort(bpp)
@@ -103,7 +103,7 @@ def bits_at_equal_metric(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.n
 
 
 def interval(anchor: Curve, test: Curve, samples: int) -> tuple[float, float, float]:
-    """`bits_at_equal_metric`, and the 2.5 and 97.5 percentiles over resampled images (the same for both curves)."""
+    """Return `bits_at_equal_metric` and its 2.5 and 97.5 percentiles over images resampled alike for both curves."""
     count = anchor.bpp.shape[1]
     everything = np.arange(count)
     random = np.random.default_rng(0)

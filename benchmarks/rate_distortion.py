@@ -1,4 +1,4 @@
-"""Real bytes against PSNR: this codec (full stream, beta = 0; base stream) beside Pillow's codecs.
+"""Measures PSNR against real bytes: this codec (full stream, beta = 0; base stream) beside Pillow's codecs.
 
 python -m benchmarks.rate_distortion --data DIR [--twin BUNDLE] [--plot curve.png] [--json]
 

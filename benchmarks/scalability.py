@@ -1,4 +1,4 @@
-"""What every slice brings: PSNR at beta = 0 of a stream of which 0, 1, ... slices were received.
+"""Measures what every slice brings: PSNR at beta = 0 of a stream with 0, 1, ... slices received.
 
 python -m benchmarks.scalability --data DIR [--model BUNDLE] [--plot FILE.png]
 
@@ -21,7 +21,7 @@ QUALITIES = (10, 30, 50, 70, 90)
 
 
 def measure(codec: Codec, data: str, limit: int | None) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """For each quality: bpp received and PSNR, float [photos, slices + 1]."""
+    """Return, for each quality, bpp received and PSNR, float [photos, slices + 1]."""
     found = {}
     pictures = photos(data, limit)
     for quality in tqdm(QUALITIES, unit="quality", file=sys.stderr):

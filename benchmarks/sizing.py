@@ -1,4 +1,4 @@
-"""How fast the codec is and how much memory it takes, by the size of a picture.
+"""Measures how fast the codec is and how much memory it takes, by the size of a picture.
 
 python -m benchmarks.sizing [--model BUNDLE] [--quality Q] [--rounds N] [--threads N]
 
@@ -38,7 +38,7 @@ AVIF_QUALITY = 60
 
 
 def photo(width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3]: scikit-image's photo of a cup, scaled to cover the size and cropped."""
+    """Return uint8 [height, width, 3]: scikit-image's photo of a cup, scaled to cover the size and cropped."""
     from skimage import data
 
     rgb = data.coffee()
@@ -50,7 +50,7 @@ def photo(width: int, height: int) -> np.ndarray:
 
 
 def peak() -> float:
-    """The most memory that this process has had, in MB."""
+    """Return the most memory that this process has had, in MB."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage's figure starts from the parent's memory where Linux forks
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
@@ -88,7 +88,7 @@ def _rdc(task: dict[str, Any]) -> Callable[[], Any]:
 
 
 def work(task: dict[str, Any]) -> dict[str, float]:
-    """What a process of its own does: code one picture or stream, again and again."""
+    """Code one picture or stream again and again; this is what a process of its own does."""
     once = _avif(task) if task["way"] == "avif" else _rdc(task)
     once()
     times = []
@@ -109,7 +109,7 @@ def in_own_process(task: dict[str, Any]) -> dict[str, float]:
 def measure(
     common: dict[str, Any], width: int, height: int, folder: Path
 ) -> dict[str, list[dict[str, float]]]:
-    """Way -> what encoding and decoding a picture of one size took."""
+    """Return, by the way, what encoding and decoding a picture of one size took."""
     picture = photo(width, height)
     source = folder / f"{width}x{height}.npy"
     np.save(source, picture)
@@ -130,7 +130,7 @@ def measure(
 
 
 def rows(common: dict[str, Any], sizes: tuple[tuple[int, int], ...]) -> list[list[Any]]:
-    """The table: a row for each size and way."""
+    """Return the table, with a row for each size and way."""
     result = []
     with tempfile.TemporaryDirectory() as name:
         idle = measure({**common, "rounds": 1}, *IDLE, Path(name))

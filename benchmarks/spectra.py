@@ -1,4 +1,4 @@
-"""A picture like the paper's second figure: original, x1, x2, |x1 - x2|, and the spectrum of each.
+"""Draws a picture like the paper's second figure: original, x1, x2, |x1 - x2|, and the spectrum of each.
 
 python -m benchmarks.spectra PHOTO -o FILE.png [--quality 50] [--model BUNDLE]
 """
@@ -15,7 +15,7 @@ from rdc_codec import Codec
 
 
 def spectrum(rgb: np.ndarray) -> np.ndarray:
-    """Logarithm of the magnitude of the Fourier transform of the luma, zero frequency in the middle."""
+    """Return the log magnitude of the Fourier transform of the luma, zero frequency in the middle."""
     luma = rgb.astype(float) @ (0.299, 0.587, 0.114)
     window = np.outer(np.hanning(luma.shape[0]), np.hanning(luma.shape[1]))  # no cross from the borders
     return np.log1p(np.abs(np.fft.fftshift(np.fft.fft2((luma - luma.mean()) * window))))

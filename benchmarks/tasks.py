@@ -1,4 +1,4 @@
-"""Machine-vision tasks that judge decoded pictures: classification, detection, segmentation.
+"""Machine-vision tasks judge decoded pictures: classification, detection, segmentation.
 
 Each is a pretrained network (ONNX, on the CPU) with a labelled set: `Task.items` are the original
 pictures, `Task.predict` what the network says of any version of one of them, and `Task.scorer` turns
@@ -53,7 +53,7 @@ def _read(path: Path) -> Picture:
 
 
 def _tensor(values: np.ndarray) -> np.ndarray:
-    """[H, W, 3] -> float32 [1, 3, H, W]."""
+    """Return [H, W, 3] as float32 [1, 3, H, W]."""
     return np.ascontiguousarray(values.astype(np.float32).transpose(2, 0, 1)[None])
 
 
@@ -61,7 +61,7 @@ def _tensor(values: np.ndarray) -> np.ndarray:
 
 
 def classification(data: Path, net: str, short: int, crop: int, threads: int) -> Task:
-    """Top-1 on imagenet/. Predictions: 1.0 where the highest logit is the label, else 0.0."""
+    """Make the task of top-1 on imagenet/. Predictions are 1.0 where the highest logit is the label, else 0.0."""
     session = _session(data / "nets" / f"{net}.onnx", threads)
     with open(data / "imagenet" / "labels.csv", newline="") as file:
         labels = [(row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
@@ -89,7 +89,7 @@ Boxes = np.ndarray  # float [n, 6]: left, top, right, bottom, score, class
 
 
 def _suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float, overlap: float) -> Boxes:
-    """Class-wise non-maximum suppression; boxes [n, 4] as corners, scores [n, classes]. The best 100."""
+    """Return the 100 best of boxes [n, 4] (corners) by scores [n, classes] that no better one of a class overlaps."""
     import cv2
 
     row, label = np.nonzero(scores > threshold)
@@ -102,7 +102,7 @@ def _suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float, overlap: 
 
 
 def _cells(stride: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of the grid cells of a level, row by row."""
+    """Return x and y of the grid cells of a level, row by row."""
     y, x = np.mgrid[: size // stride, : size // stride]
     return x.ravel(), y.ravel()
 
@@ -151,7 +151,7 @@ def _nanodet(session: ort.InferenceSession, rgb: Picture) -> Boxes:
 
 
 def detection(data: Path, net: str, threads: int) -> Task:
-    """COCO AP (pycocotools, IoU 0.50:0.95, all areas) on detection/. Predictions: boxes of an image."""
+    """Make the task of COCO AP (pycocotools, IoU 0.50:0.95, all areas) on detection/. It predicts boxes."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -206,14 +206,14 @@ def detection(data: Path, net: str, threads: int) -> Task:
 
 
 def _confusion(predicted: np.ndarray, mask: np.ndarray, classes: int, outputs: int) -> np.ndarray:
-    """int [classes, outputs]: pixels of each true class by predicted class; masks >= classes are ignored."""
+    """Count pixels of each true class by predicted class, int [classes, outputs]; masks >= classes are ignored."""
     valid = mask < classes
     flat = mask[valid].astype(int) * outputs + predicted[valid]
     return np.bincount(flat, minlength=classes * outputs).reshape(classes, outputs)
 
 
 def _mean_iou(predictions: Sequence[np.ndarray]) -> Score:
-    """Mean over the classes that occur; sums over images first."""
+    """Return the mean over the classes that occur; it sums over images first."""
 
     def score(rows: np.ndarray) -> float:
         total = np.asarray(predictions)[rows].sum(0)
@@ -226,7 +226,7 @@ def _mean_iou(predictions: Sequence[np.ndarray]) -> Score:
 
 
 def street_segmentation(data: Path, threads: int) -> Task:
-    """mIoU of 11 classes on camvid/. Predictions: confusion matrices."""
+    """Make the task of mIoU of 11 classes on camvid/. Predictions are confusion matrices."""
     net = "espnet_p2q8_camvid"
     session = _session(data / "nets" / f"{net}.onnx", threads)
     paths = sorted((data / "camvid" / "images").glob("*.png"))
@@ -243,7 +243,7 @@ def street_segmentation(data: Path, threads: int) -> Task:
 
 
 def object_segmentation(data: Path, threads: int) -> Task:
-    """mIoU of the VOC classes that occur in detection/seg_masks. Predictions: confusion matrices."""
+    """Make the task of mIoU of the VOC classes in detection/seg_masks. Predictions are confusion matrices."""
     net, size = "deeplabv3_mnv2_pascal", 513
     session = _session(data / "nets" / f"{net}.onnx", threads)
     paths = sorted((data / "detection" / "seg_masks").glob("*.png"))

@@ -1,4 +1,4 @@
-"""Pictures a second, encoded and decoded, by every backend that works here; PyTorch's networks beside them.
+"""Measures pictures a second by every backend that works here, and PyTorch's networks beside them.
 
 python -m benchmarks.throughput [--model BUNDLE] [--backends NAME ...] [--size 1080x1920] [--torch eager compile]
 
@@ -36,7 +36,7 @@ Row = list[Any]
 
 
 def frames(folder: str | None, height: int, width: int, count: int) -> list[np.ndarray]:
-    """Photos scaled to cover the size and cropped, again and again until there are enough."""
+    """Return photos scaled to cover the size and cropped, again and again until there are enough."""
     if folder is None:
         from skimage import data
 
@@ -53,7 +53,7 @@ def frames(folder: str | None, height: int, width: int, count: int) -> list[np.n
 
 
 def per_second(work: Callable[[], Any], items: int, rounds: int) -> float:
-    """Items a second, the median over rounds after one that does not count."""
+    """Return items a second, the median over rounds after one that does not count."""
     work()
     times = []
     for _ in range(rounds):
@@ -64,7 +64,7 @@ def per_second(work: Callable[[], Any], items: int, rounds: int) -> float:
 
 
 class Recorder:
-    """A backend that keeps the inputs of every graph which it passes on."""
+    """Is a backend that keeps the inputs of every graph which it passes on."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend, self.info, self.parallel = backend, backend.info, backend.parallel
@@ -151,7 +151,7 @@ def of_torch(
 
 
 def machine() -> str:
-    """What figures are of: processor, GPU, versions."""
+    """Say what the figures are of: processor, GPU, versions."""
     import onnxruntime
 
     words = [platform.processor() or platform.machine(), f"onnxruntime {onnxruntime.__version__}"]

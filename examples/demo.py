@@ -1,4 +1,4 @@
-"""A real photograph through the installed codec and back: `make demo`.
+"""Sends a real photograph through the installed codec and back: `make demo`.
 
 Writes the pictures and one labelled overview to the output folder and prints what each cost. Run as a
 script (not with -m), so that `runtime` is the installed wheel and not the folder of the clone.
@@ -33,13 +33,13 @@ MUST_NOT_LOAD = {"torch", "onnx"}
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal-to-noise ratio of two uint8 pictures in dB."""
+    """Return the peak signal-to-noise ratio of two uint8 pictures in dB."""
     error = np.mean((a.astype(np.float64) - b) ** 2)
     return float(10 * np.log10(255**2 / error))
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """Result, and the median time in ms after one call to warm up."""
+    """Return the result, and the median time in ms after one call to warm up."""
     result = work()
     times = []
     for _ in range(REPEATS):
@@ -50,7 +50,7 @@ def timed(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def overview(rows: list[list[tuple[str, Pixels]]]) -> Image.Image:
-    """Pictures of one size in rows, each under its caption."""
+    """Put pictures of one size in rows, each under its caption."""
     height, width = rows[0][0][1].shape[:2]
     sheet = Image.new("RGB", (width * len(rows[0]), (height + CAPTION) * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)

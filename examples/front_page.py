@@ -22,7 +22,7 @@ JPEG_QUALITY = 92  # of the sheet, not of what is shown
 
 
 def panels(photo: NDArray[np.uint8], quality: float) -> list[tuple[str, NDArray[np.uint8]]]:
-    """The three pictures and what stands above each."""
+    """Return the three pictures and what stands above each."""
     codec = Codec()
     full = codec.encode(photo, quality)
     base = codec.encode(photo, quality, layers="base")
@@ -39,7 +39,7 @@ def panels(photo: NDArray[np.uint8], quality: float) -> list[tuple[str, NDArray[
 
 
 def sheet(found: list[tuple[str, NDArray[np.uint8]]]) -> Image.Image:
-    """Pictures of one size beside each other, each under its caption."""
+    """Put pictures of one size beside each other, each under its caption."""
     height, width = found[0][1].shape[:2]
     image = Image.new("RGB", (len(found) * (width + GAP) - GAP, height + CAPTION), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=26)

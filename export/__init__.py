@@ -1,1 +1,1 @@
-"""Checkpoint -> bundle (`to_onnx.py`): the only thing that passes from training to the runtime."""
+"""This folder makes bundles of checkpoints (`to_onnx.py`): all that passes from training to the runtime."""

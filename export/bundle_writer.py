@@ -76,7 +76,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 class WeightsFile:
-    """The bundle's `weights.bin`: every tensor once, however many graphs use it."""
+    """Writes the bundle's `weights.bin`, with every tensor once, however many graphs use it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

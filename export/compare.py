@@ -1,6 +1,6 @@
-"""Do two backends compute the same? One table of tolerances, for exports (against PyTorch) and engines alike.
+"""This module tells whether two backends compute the same, by one table of tolerances for exports and engines.
 
-Needs NumPy alone, so that an engine is checked where it is built.
+It needs NumPy alone, so that an engine is checked where it is built.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from export.errors import ExportError
 from rdc_codec.backends import Backend
-from rdc_codec.bundle import HYPER_STRIDE, Bundle
+from rdc_codec.bundle import HYPER_STRIDE, Bundle, Size
 
 # Symbols may differ where a latent falls on a rounding boundary; pictures then differ smoothly. fp16 rounds at other
 # places and sums in another order: some symbols fall on the other side of a boundary, and samples on the other side of
@@ -29,7 +29,7 @@ FEW = (
 
 @dataclass(frozen=True)
 class Dials:
-    """Where a graph is tried: qualities of both branches, 0-100; beta; received slices (None: all)."""
+    """Says where a graph is tried: qualities of both branches, 0-100; beta; received slices (None: all)."""
 
     base_quality: float = 50.0
     aux_quality: float = 50.0
@@ -52,12 +52,9 @@ def synthetic_picture(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def golden_inputs(
-    reference: Backend, bundle: Bundle, graph: str, size: tuple[int, int, int], dials: Dials = MIDDLE
+    reference: Backend, bundle: Bundle, graph: str, size: Size, dials: Dials = MIDDLE
 ) -> dict[str, np.ndarray]:
-    """Make test pictures for an encoder; for a decoder, the symbols that the reference's encoder makes of them.
-
-    size: how many pictures, and their sides in strides of 64 pixels.
-    """
+    """Make test pictures for an encoder; for a decoder, the symbols that the reference's encoder makes of them."""
     n, rows, columns = size
     sides = HYPER_STRIDE * rows, HYPER_STRIDE * columns
     pictures = np.stack([synthetic_picture(*sides, seed) for seed in range(n)])
@@ -82,7 +79,7 @@ def compare_backends(
     other: Backend,
     bundle: Bundle,
     graph: str,
-    size: tuple[int, int, int],
+    size: Size,
     limits: str,
     dials: Dials = MIDDLE,
 ) -> None:

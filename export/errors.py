@@ -1,5 +1,5 @@
-"""What stops an export."""
+"""This module has the error that stops an export."""
 
 
 class ExportError(RuntimeError):
-    """What was to be written is not what it was made of, or would replace what is no bundle."""
+    """Says that what was to be written differs from its source, or would replace what is no bundle."""

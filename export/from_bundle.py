@@ -1,4 +1,4 @@
-"""Bundle -> PyTorch model, exactly: `python -m export.from_bundle [BUNDLE] -o CKPT`.
+"""Makes of a bundle the exact PyTorch model: `python -m export.from_bundle [BUNDLE] -o CKPT`.
 
 It is for training a shipped model further (`training.stage1 --init CKPT`), and for checks of the runtime.
 
@@ -31,18 +31,18 @@ from rdc_codec.bundle import DEFAULT
 
 
 def parameter_name(initializer: str) -> str:
-    """Name in the model's state of a graph's initialiser: `primary.branch.x` -> `primary.x`."""
+    """Return the name that a graph's initialiser has in the model's state: `primary.branch.x` is `primary.x`."""
     branch, _, rest = initializer.partition(".branch.")
     return f"{branch}.{rest}"
 
 
 def is_in_tables(parameter: str) -> bool:
-    """Of an integer network: `tables.npz` has it."""
+    """Tell whether a tensor is one of an integer network, which `tables.npz` has."""
     return ".scale_network." in parameter
 
 
 def load_model(bundle: str | Path) -> RateDistortionCognition:
-    """The trained model of a bundle. Raises ValueError if it is not complete."""
+    """Return the trained model of a bundle. Raises ValueError if the bundle is not complete."""
     bundle = Path(bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
     model = RateDistortionCognition(ModelConfig.from_dict(manifest["config"]))

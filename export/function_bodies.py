@@ -1,4 +1,4 @@
-"""The fused operations: ONNX nodes of domain `rdc`, each with a function body of ordinary operators.
+"""The fused operations are ONNX nodes of domain `rdc`, each with a function body of ordinary operators.
 
 ONNX Runtime inlines the body; TensorRT takes the registered plugin when `plugin_namespace` names one, and
 the body when it is missing. The bodies are the specification that every kernel must equal.

@@ -1,4 +1,4 @@
-"""The graphs of a bundle, as torch modules over the trained parts; names of inputs and outputs as in the file.
+"""The graphs of a bundle are torch modules over the trained parts; inputs and outputs have the file's names.
 
 encode_base: pixels, base_level -> z1, y1            decode_base: z1, y1, base_level -> pixels
 encode_full: pixels, base_level, aux_level -> z1, y1, z2, y2
@@ -20,7 +20,7 @@ from model.gain import interpolate
 
 
 class BranchGraph(nn.Module):
-    """A trained branch whose encoder's gain table is an initialiser (attributes of plugins get lost)."""
+    """Wraps a trained branch so that its encoder's gain table is an initialiser (attributes of plugins get lost)."""
 
     gains: Tensor
 
@@ -30,12 +30,12 @@ class BranchGraph(nn.Module):
         self.register_buffer("gains", branch.gain.gains().detach())
 
     def hyper_analysis(self, y: Tensor, level: Tensor) -> Tensor:
-        """z, integer-valued float: it sees the gained latent, so no quality enters the scale network."""
+        """Return z, integer-valued float. It sees the gained latent, so no quality enters the scale network."""
         z = self.branch.hyper_analysis(y * interpolate(self.gains, level))
         return z.round().clamp(-HYPER_LIMIT, HYPER_LIMIT)
 
     def closed_loop(self, y: Tensor, features: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Symbols (int32) of all passes, and what the decoder will have (still gained)."""
+        """Return the symbols (int32) of all passes, and the latent that the decoder will have (still gained)."""
         decoded, symbols = torch.zeros_like(y), torch.zeros(y.shape, dtype=torch.int32)
         for index in range(QUADTREE_PASSES):
             mean = self.branch.mean(index, features, decoded)
@@ -48,7 +48,7 @@ class PrimaryGraph(BranchGraph):
     branch: PrimaryBranch
 
     def encode(self, folded: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z (float), symbols (int32), decoded latent (still gained)."""
+        """Return z (float), the symbols (int32) and the decoded latent (still gained)."""
         y = self.branch.analysis(folded)
         z = self.hyper_analysis(y, level)
         return z, *self.closed_loop(y, self.branch.features(z), level)
@@ -61,7 +61,7 @@ class AuxiliaryGraph(BranchGraph):
     branch: AuxiliaryBranch
 
     def encode(self, folded: Tensor, level: Tensor, base: Decoded) -> tuple[Tensor, Tensor]:
-        """z (float) and symbols (int32)."""
+        """Return z (float) and the symbols (int32)."""
         y = self.branch.refinement(folded, base)
         z = self.hyper_analysis(y, level)
         return z, self.closed_loop(y, self.branch.features(z, base), level)[0]

@@ -1,4 +1,4 @@
-"""The fused operations as calls on torch tensors: what traces to nodes of domain `rdc` (export/function_bodies.py).
+"""These calls on torch tensors trace to the fused operations of domain `rdc` (export/function_bodies.py).
 
 They compute nothing in PyTorch; `export/graphs.py` puts them where the trained modules have ordinary arithmetic.
 """

@@ -1,4 +1,4 @@
-"""Photos of a folder."""
+"""This module reads the photos of a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", "
 
 
 def photos(folder: str | Path, limit: int | None = None) -> list[tuple[str, np.ndarray]]:
-    """Read (name, uint8 [H, W, 3]) of the images below a folder, by name; SystemExit if there are none."""
+    """Yield (name, uint8 [H, W, 3]) of the images below a folder, by name. Raises SystemExit if there are none."""
     paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)[:limit]
     if not paths:
         raise SystemExit(f"no images under {folder}")

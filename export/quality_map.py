@@ -30,7 +30,7 @@ FINE = 201  # positions of each quality that the path may take
 
 @dataclass
 class Surface:
-    """Means over the crops, float [base, auxiliary]: bpp of the whole stream, bpp of its base, MSE (0-1)."""
+    """Holds means over crops, float [base, auxiliary]: bpp of the whole stream and of its base, MSE (0-1)."""
 
     bpp: np.ndarray
     base_bpp: np.ndarray
@@ -54,7 +54,7 @@ def measure(codec: Codec, crops: list[np.ndarray], grid: np.ndarray) -> Surface:
 
 
 def refine(surface: Surface, grid: np.ndarray) -> tuple[np.ndarray, Surface]:
-    """The surface on a fine grid."""
+    """Interpolate the surface on a fine grid."""
     fine = np.linspace(grid[0], grid[-1], FINE)
     base = PchipInterpolator(grid, np.log(surface.base_bpp.mean(1)))(fine)
     bpp, mse = (
@@ -65,8 +65,11 @@ def refine(surface: Surface, grid: np.ndarray) -> tuple[np.ndarray, Surface]:
 
 
 def choose(surface: Surface, lambdas: np.ndarray, base_share: float) -> list[tuple[int, int]]:
-    """Positions (base, auxiliary) on the surface for rising multipliers, from its lowest corner to its highest
-    auxiliary quality: within the share of the base, neither quality falling, PSNR never falling."""
+    """Choose positions (base, auxiliary) on the surface for rising multipliers.
+
+    They go from its lowest corner to its highest auxiliary quality, within the share of the base; neither
+    quality falls, nor does the PSNR.
+    """
     allowed = surface.base_bpp <= base_share * surface.bpp
     path = [(0, 0)]
     for weight in lambdas[1:]:

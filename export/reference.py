@@ -1,4 +1,4 @@
-"""The trained PyTorch model as a backend and as a reader of streams: the reference that all others must agree with."""
+"""The trained PyTorch model is a backend and a reader of streams here: all others must agree with it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def torch_reader(path: str | Path | None = None) -> Codec:
 
 
 class _TorchState:
-    """native.ScaleState, computed by the trainer's integer network."""
+    """Stands in for native.ScaleState, and computes it by the trainer's integer network."""
 
     def __init__(self, network: ScaleNetwork, z: np.ndarray, other: np.ndarray | None) -> None:
         self.network, self.z = network, torch.from_numpy(z)[None].float()
@@ -88,7 +88,7 @@ class _TorchState:
 
 @dataclasses.dataclass(frozen=True)
 class _TorchBranch(Branch):
-    """A branch whose tables are chosen by the trainer's integer network."""
+    """Is a branch whose tables the trainer's integer network chooses."""
 
     network: ScaleNetwork
 

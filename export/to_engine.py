@@ -1,4 +1,4 @@
-"""Bundle -> TensorRT engines: `python export/to_engine.py [BUNDLE] [-o DIR]`.
+"""Builds TensorRT engines of a bundle: `python export/to_engine.py [BUNDLE] [-o DIR]`.
 
 DIR becomes a bundle with engines beside its graphs: `Codec(DIR, backend="tensorrt")`. Networks are strongly typed:
 with --precision fp16 the graphs are those of export/to_half.py. An engine whose key (versions, GPU, graph, shapes,
@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -33,20 +33,31 @@ from export.to_half import copy_bundle
 from rdc_codec.backends.base import BackendOptions
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
 from rdc_codec.backends.tensorrt import RECORD, load_plugins, open_backend
-from rdc_codec.bundle import DEFAULT, HYPER_STRIDE, WEIGHTS, Bundle, Tensor
+from rdc_codec.bundle import DEFAULT, WEIGHTS, Bundle, Size, Tensor
 from rdc_codec.errors import BackendError
 
 LIBRARY = "plugins.so"  # in the folder of the engines that need it
 COMPATIBILITY = ("none", "ampere+", "sameComputeCapability")  # of --hardware-compatibility
 
 
+class Pictures(NamedTuple):
+    """Says how large a batch is: n pictures of height x width pixels."""
+
+    n: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.n} of {self.height}x{self.width}"
+
+
 @dataclass(frozen=True)
 class Range:
-    """Smallest, usual and largest pictures that an engine takes: (batch, height, width) each, in pixels."""
+    """Says what batches an engine takes: the smallest, the usual and the largest. Raises ValueError out of order."""
 
-    smallest: tuple[int, int, int]
-    usual: tuple[int, int, int]
-    largest: tuple[int, int, int]
+    smallest: Pictures
+    usual: Pictures
+    largest: Pictures
 
     def __post_init__(self) -> None:
         for a, b in ((self.smallest, self.usual), (self.usual, self.largest)):
@@ -56,21 +67,15 @@ class Range:
             raise ValueError(f"{self.smallest} has a side below 1")
 
 
-def strides_of(picture: tuple[int, int, int]) -> tuple[int, int, int]:
-    """(batch, height, width) in pixels -> batch, and the sides in strides, padding included."""
-    batch, height, width = picture
-    return batch, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE)
-
-
 def shapes_of(inputs: Sequence[Tensor], sizes: Range) -> dict[str, list[tuple[int, ...]]]:
-    """Input name -> its smallest, usual and largest shape."""
-    pictures = (sizes.smallest, sizes.usual, sizes.largest)
-    return {tensor.name: [tensor.sizes(*strides_of(p)) for p in pictures] for tensor in inputs}
+    """Return, by the name of an input, its smallest, usual and largest shape."""
+    at = [Size.of_pictures(*pictures) for pictures in (sizes.smallest, sizes.usual, sizes.largest)]
+    return {tensor.name: [tensor.sizes(*size) for size in at] for tensor in inputs}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What an engine is built with, besides its graph and shapes."""
+    """Says what an engine is built with, besides its graph and shapes."""
 
     precision: str = "fp16"
     plugins: str | None = None  # library
@@ -80,7 +85,7 @@ class Options:
 
 
 def trtexec(graph: Path, engine: Path, shapes: dict[str, list[tuple[int, ...]]], options: Options) -> str:
-    """The command line of TensorRT's own tool that builds the same engine."""
+    """Return the command line of TensorRT's own tool that builds the same engine."""
 
     def one(position: int) -> str:
         return ",".join(f"{name}:{'x'.join(map(str, of[position]))}" for name, of in shapes.items())
@@ -99,7 +104,7 @@ def trtexec(graph: Path, engine: Path, shapes: dict[str, list[tuple[int, ...]]],
 
 
 def load_builder(name: str) -> Any:
-    """The Python module of TensorRT or TensorRT-RTX. Raises BackendError naming what is missing."""
+    """Import the module of TensorRT or TensorRT-RTX. Raises BackendError, which names what is missing."""
     if name == "tensorrt":
         try:
             return importlib.import_module("tensorrt")
@@ -113,7 +118,7 @@ def load_builder(name: str) -> Any:
 
 
 def _load_rtx_libraries() -> None:
-    """The bindings come without libraries; the execution provider's wheel has them."""
+    """Load the libraries, which the bindings come without and the execution provider's wheel has."""
     spec = importlib.util.find_spec("onnxruntime_ep_nv_tensorrt_rtx")
     if spec is None or not spec.submodule_search_locations:
         return
@@ -124,7 +129,7 @@ def _load_rtx_libraries() -> None:
 
 
 def device_name() -> str:
-    """Of the current GPU, with its compute capability. Raises BackendError where there is none to be found."""
+    """Return the name of the current GPU with its compute capability. Raises BackendError where none is found."""
     for name in ("cuda.core", "cuda.core.experimental"):  # the second until cuda-core 0.5
         try:
             device = importlib.import_module(name).Device()
@@ -139,7 +144,7 @@ def device_name() -> str:
 def build_engine(
     trt: Any, graph: Path, shapes: dict[str, list[tuple[int, ...]]], options: Options, log: Any
 ) -> bytes:
-    """A serialized engine. Raises BackendError with what the parser or the builder said."""
+    """Return a serialized engine. Raises BackendError with what the parser or the builder said."""
     builder = trt.Builder(log)
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # TensorRT 11 has nothing else
     network = builder.create_network(0 if flag is None else 1 << int(flag))
@@ -170,7 +175,7 @@ def build_engine(
 
 
 def _use_timing_cache(config: Any, options: Options) -> None:
-    """Timings of another GPU or version are no use: then a new cache begins."""
+    """Use the timing cache, or begin a new one where its timings are of another GPU or version."""
     if not options.timing_cache:
         return
     path = Path(options.timing_cache)
@@ -185,7 +190,7 @@ def _record(path: Path, engines: dict[str, Any]) -> None:
 
 
 def engine_key(facts: dict[str, Any]) -> str:
-    """Hexadecimal hash of everything that an engine depends on."""
+    """Return the hexadecimal hash of everything that an engine depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -203,7 +208,7 @@ def prepare(bundle: Path, folder: Path, precision: str) -> Bundle:
 def facts_of(
     trt: Any, builder: str, graph: Path, weights: str, shapes: dict[str, Any], options: Options
 ) -> dict[str, Any]:
-    """Everything that an engine depends on. Raises BackendError where TensorRT builds for a GPU that has no name."""
+    """Return everything that an engine depends on. Raises BackendError where the GPU to build for has no name."""
     return {
         "builder": builder,
         "version": trt.__version__,
@@ -224,13 +229,13 @@ def verify_engine(bundle: Bundle, graph: str, about: dict[str, Any], sizes: Rang
         OnnxRuntimeBackend(bundle, None, None),
         open_backend(bundle, {graph: about}, BackendOptions()),
     )
-    for picture in (sizes.smallest, sizes.usual):
-        compare_backends(reference, engine, bundle, graph, strides_of(picture), precision)
-        print(f"{graph}: as ONNX Runtime's for {picture[0]} of {picture[1]}x{picture[2]}")
+    for pictures in (sizes.smallest, sizes.usual):
+        compare_backends(reference, engine, bundle, graph, Size.of_pictures(*pictures), precision)
+        print(f"{graph}: as ONNX Runtime's for {pictures}")
 
 
 def _copying(bundle: Path, folder: Path, precision: str) -> str:
-    """The command line that makes the folder which those of trtexec read their graphs from."""
+    """Return the command line that makes the folder from which those of trtexec read their graphs."""
     copy = ["cp", "-r", "--", str(bundle), str(folder)]
     return shlex.join(
         copy if precision == "fp32" else ["python", "export/to_half.py", str(bundle), "-o", str(folder)]
@@ -238,7 +243,7 @@ def _copying(bundle: Path, folder: Path, precision: str) -> str:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """ "1080x1920" (height x width) -> (1080, 1920)."""
+    """Return (height, width) of a text such as "1080x1920"."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH")
@@ -271,7 +276,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         sides = (args.min, args.opt, args.max)
-        sizes = Range(*((n, *side) for n, side in zip(args.batch, sides, strict=True)))
+        sizes = Range(*(Pictures(n, *side) for n, side in zip(args.batch, sides, strict=True)))
     except ValueError as error:
         parser.error(str(error))
     options = Options(

@@ -1,4 +1,4 @@
-"""Bundle -> the same bundle with fp16 graphs: `python export/to_half.py [BUNDLE] -o DIR [--products]`.
+"""Gives a bundle fp16 graphs: `python export/to_half.py [BUNDLE] -o DIR [--products]`.
 
 Needs NumPy, onnx and the runtime, not PyTorch.
 
@@ -53,7 +53,7 @@ class _Converter:
         self.inferred = {v.name: v.type.tensor_type.elem_type for v in values}
 
     def as_type(self, name: str, wanted: int) -> str:
-        """The name of this value in the wanted type; anything but fp32 and fp16 is left alone."""
+        """Return the name of this value in the wanted type; anything but fp32 and fp16 is left alone."""
         if not name or self.types.get(name, 0) not in (FLOAT, HALF) or self.types[name] == wanted:
             return name
         key = (name, wanted)
@@ -71,7 +71,7 @@ class _Converter:
         return self.cast[key]
 
     def wanted(self, node: onnx.NodeProto) -> int:
-        """The type that a node computes in."""
+        """Return the type that a node computes in."""
         moving = [n for n in node.input if n and n not in self.constants]
         floats = [self.types[n] for n in moving if self.types.get(n, 0) in (FLOAT, HALF)]
         if node.op_type == "Conv":
@@ -102,8 +102,10 @@ class _Converter:
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph of an fp32 model with fp16 convolutions; inputs and outputs keep their types. `model` (with its weights
-    loaded) is not changed. Raises ValueError where a weight has no place in fp16."""
+    """Return the graph of an fp32 model with fp16 convolutions; inputs and outputs keep their types.
+
+    `model`, whose weights are loaded, is not changed. Raises ValueError where a weight has no place in fp16.
+    """
     for tensor in model.graph.initializer:
         if tensor.data_type == FLOAT and np.abs(numpy_helper.to_array(tensor)).max(initial=0) > 65504:
             raise ValueError(f"{tensor.name} has values beyond fp16")
@@ -114,7 +116,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
-    """Of a convolution with weights in fp16: is it a matrix product for each pixel?"""
+    """Tell whether a convolution with weights in fp16 is a matrix product for each pixel."""
     if node.op_type != "Conv" or node.input[1] not in weights:
         return False
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -125,7 +127,7 @@ def _is_product(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> b
 
 
 def conv1x1_as_matmul(model: onnx.ModelProto) -> onnx.ModelProto:
-    """An fp16 graph whose fp16 convolutions of 1x1 are matrix products, of the same values. `model` is not changed.
+    """Return an fp16 graph whose fp16 convolutions of 1x1 are matrix products. `model` is not changed.
 
     For ONNX Runtime on a GPU. With TF32 off it keeps all convolutions from the tensor cores if cuDNN can do without
     them, those in fp16 too; matrix products in fp16 it does not. And TF32 has to be off: it rounds to 11 bits what the

@@ -1,4 +1,4 @@
-"""Checkpoint -> bundle: `python export/to_onnx.py CKPT [-o BUNDLE]`.
+"""Makes a bundle of a checkpoint: `python export/to_onnx.py CKPT [-o BUNDLE]`.
 
 Writes manifest.json, the ONNX graphs with their shared weights and the integer tables, then runs every graph
 in ONNX Runtime against PyTorch and refuses to keep a bundle that differs beyond the tolerance.
@@ -41,7 +41,7 @@ SINGLE_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 100.0], "aux_qualit
 
 
 def example_inputs(model: RateDistortionCognition) -> dict[str, torch.Tensor]:
-    """Small inputs of every graph, by name (batch 2, 192x128 pixels)."""
+    """Make small inputs of every graph, by name (batch 2, 192x128 pixels)."""
     n, h, w = 2, 192, 128
     primary = model.config.primary
     deep, hyper = LATENT_STRIDE, HYPER_STRIDE

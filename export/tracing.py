@@ -1,4 +1,4 @@
-"""Torch modules -> ONNX graphs that explain themselves: names of nodes, shapes, doc strings and metadata."""
+"""This module traces torch modules to ONNX graphs that explain themselves: names, shapes, texts, metadata."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def describe(model: onnx.ModelProto, text: str, facts: Mapping[str, str]) -> Non
 
 
 def _scope(node: onnx.NodeProto) -> tuple[str, str]:
-    """Path of the module that a node comes from ("" for the graph's own code), and what PyTorch calls the operation."""
+    """Return the path of a node's module ("" for the graph's own code), and PyTorch's word for the operation."""
     noted = next((p.value for p in node.metadata_props if p.key == _SCOPES), "[]")
     *modules, operation = ast.literal_eval(noted) or [node.op_type.lower()]
     module = modules[-1] if modules else ""

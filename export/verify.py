@@ -8,7 +8,7 @@ from export.compare import Dials, compare_backends
 from export.reference import TorchBackend
 from model import RateDistortionCognition
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
-from rdc_codec.bundle import Bundle
+from rdc_codec.bundle import Bundle, Size
 
 
 def verify(model: RateDistortionCognition, folder: Path) -> None:
@@ -21,9 +21,9 @@ def verify(model: RateDistortionCognition, folder: Path) -> None:
     reference, made = TorchBackend(model), OnnxRuntimeBackend(bundle, None, None)
     slices = 0 if bundle.auxiliary is None else bundle.auxiliary.slices
     cases = [
-        ((1, 3, 2), Dials(0, 0, 0.0)),
-        ((2, 1, 4), Dials(40, 70, 0.25, max(1, slices // 2))),
-        ((1, 2, 2), Dials(100, 100, 0.5)),
+        (Size(1, 3, 2), Dials(0, 0, 0.0)),
+        (Size(2, 1, 4), Dials(40, 70, 0.25, max(1, slices // 2))),
+        (Size(1, 2, 2), Dials(100, 100, 0.5)),
     ]
     for graph in bundle.graphs:
         for size, dials in cases:

@@ -1,16 +1,20 @@
-"""Shared: the tiny fixed bundle (its streams are pinned; retraining the shipped model changes nothing here)
-and real photos that come with scikit-image."""
+"""All tests share the tiny fixed bundle and real photos that come with scikit-image.
+
+The streams of the tiny bundle are pinned; retraining the shipped model changes nothing here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis.strategies import SearchStrategy
 from onnx import TensorProto, helper, numpy_helper
 from skimage import data
 
@@ -33,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def on_every_path(compute: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
-    """What the native module computes by each code path that this machine has."""
+    """Yield what the native module computes by each code path that this machine has."""
     try:
         for path in ("scalar", "avx2", "avx512"):
             try:
@@ -45,8 +49,16 @@ def on_every_path(compute: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
         native.set_simd("auto")
 
 
+def in_depth(
+    test: Any, *drawn: SearchStrategy[Any], examples: int, **named: SearchStrategy[Any]
+) -> Callable[..., None]:
+    """Make the slow variant of a property test, which checks the same property on so many examples."""
+    checked = given(*drawn, **named)(test.hypothesis.inner_test)
+    return pytest.mark.slow(settings(max_examples=examples)(checked))
+
+
 def classifier(path: Path) -> None:
-    """A small ONNX classifier whose weights sit behind DequantizeLinear, as 8-bit checkpoints have them."""
+    """Write a small ONNX classifier whose weights sit behind DequantizeLinear, as 8-bit checkpoints have them."""
     rng = np.random.default_rng(0)
     weights = rng.integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
     scales = rng.uniform(0.001, 0.002, 8).astype(np.float32)
@@ -74,7 +86,7 @@ def classifier(path: Path) -> None:
 def run_operator(
     name: str, inputs: dict[str, np.ndarray], outputs: list[str], **attributes: int
 ) -> list[np.ndarray]:
-    """One `rdc` node in ONNX Runtime, which inlines the function body."""
+    """Run one `rdc` node in ONNX Runtime, which inlines the function body."""
     node = helper.make_node(name, list(inputs), outputs, domain=DOMAIN, plugin_namespace=DOMAIN, **attributes)
     graph = helper.make_graph(
         [node],
@@ -104,11 +116,11 @@ def shipped() -> Codec:
 
 @pytest.fixture(scope="session")
 def photo() -> np.ndarray:
-    """uint8 [300, 451, 3], a cat."""
+    """Return uint8 [300, 451, 3], a cat."""
     return data.chelsea()
 
 
 @pytest.fixture(scope="session")
 def photos() -> list[np.ndarray]:
-    """Three real photos, uint8, at most 512 pixels a side."""
+    """Return three real photos, uint8, at most 512 pixels a side."""
     return [data.chelsea(), data.astronaut(), data.coffee()[:, 50:511]]

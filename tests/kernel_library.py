@@ -1,4 +1,4 @@
-"""The fused operations of kernels/cuda through their C names: built by CMake, called on CPU or GPU memory."""
+"""CMake builds the fused operations of kernels/cuda here; tests call them by their C names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Shape(ctypes.Structure):
 
 
 def build(folder: Path, cuda: bool, *options: str) -> Path:
-    """Configure and build; returns the library. Raises CalledProcessError with what the compiler said."""
+    """Configure, build and return the library. Raises CalledProcessError with what the compiler said."""
     target = "rdc_kernels" if cuda else "rdc_kernels_host"
     configure = [
         *CMAKE,
@@ -39,7 +39,7 @@ def build(folder: Path, cuda: bool, *options: str) -> Path:
 
 
 def build_emulated(folder: Path) -> Path:
-    """The CUDA sources for the CPU, with the threads of a block as threads (tests/emulated_cuda)."""
+    """Build the CUDA sources for the CPU, with the threads of a block as threads (tests/emulated_cuda)."""
     library = folder / "librdc_kernels_emulated.so"
     flags = [
         "-std=c++20",
@@ -87,7 +87,7 @@ class Kernels:
         shape: tuple,
         *numbers: int,
     ) -> list[np.ndarray]:
-        """inputs, outputs: arrays in the order of the C function; 4-D ones of `shape` are in the layout."""
+        """Call a C function with inputs and outputs in its order; 4-D arrays of `shape` are in the layout."""
         names = [*layout.split(", ")]
         with_symbols = "gain" in name
 

@@ -1,6 +1,6 @@
-"""The entropy coder and the scale network as docs/entropy_coding.md states them, slow and obvious.
+"""This module codes as docs/entropy_coding.md states it, slow and obvious, with the scale network.
 
-Python integers and lists only. The native module must give the same bytes, symbols and indexes.
+It uses Python integers and lists only. The native module must give the same bytes, symbols and indexes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Table:
 
 
 def split_tables(cdf, sizes, minimum) -> list[Table]:
-    """The tables, from the concatenated form that native.Tables takes."""
+    """Return the tables, from the concatenated form that native.Tables takes."""
     tables, offset = [], 0
     for size, first in zip(sizes, minimum, strict=True):
         tables.append(Table(int(first), [int(c) for c in cdf[offset : offset + size + 2]]))
@@ -48,7 +48,7 @@ def lane_count(n: int) -> int:
 
 
 def end_states(symbols, lanes: int) -> list[int]:
-    """The states from which the encoder starts: the first three hold the CRC of the symbols."""
+    """Return the states from which the encoder starts: the first three hold the CRC of the symbols."""
     crc = 0xFFFFFFFF
     for symbol in symbols:
         for byte in (int(symbol) & 0xFFFF).to_bytes(2, "little"):
@@ -65,7 +65,7 @@ def encode(symbols, indexes, tables: list[Table], precision: int) -> bytes:
 
 
 def encode_parts(parts) -> bytes:
-    """parts: (symbols, indexes, tables, precision) each; empty ones leave no trace."""
+    """Code parts, (symbols, indexes, tables, precision) each; empty ones leave no trace."""
     parts = [part for part in parts if len(part[0])]
     if not parts:
         return b""
@@ -119,7 +119,7 @@ def decode(data: bytes, indexes, tables: list[Table], precision: int, limit: int
 
 
 def decode_parts(data: bytes, parts) -> list[list[int]]:
-    """parts: (indexes, tables, precision, limit) each. The symbols of every part."""
+    """Return the symbols of parts, (indexes, tables, precision, limit) each."""
     if len(data) % 2:
         raise Corrupt("odd size")
     words = [int.from_bytes(data[i : i + 2], "little") for i in range(0, len(data), 2)]
@@ -183,7 +183,7 @@ def decode_parts(data: bytes, parts) -> list[list[int]]:
 
 
 def scale_indexes(z, layers, shuffle: int):
-    """The scale network in int64. layers: (weight, bias, shift, clip_max) each; z [in, h, w]."""
+    """Compute the scale network in int64. layers: (weight, bias, shift, clip_max) each; z [in, h, w]."""
     plane = np.asarray(z).astype(np.int64)
     height, width = plane.shape[1:]
     for weight, bias, shift, clip_max in layers:
@@ -203,13 +203,13 @@ def scale_indexes(z, layers, shuffle: int):
 
 
 def pass_of(shape, order) -> np.ndarray:
-    """Pass of every latent [C, h, w]."""
+    """Return the pass of every latent [C, h, w]."""
     c, i, j = np.indices(shape)
     return (np.asarray(order)[i % 2, j % 2] + c // (shape[0] // 4)) % 4
 
 
 def context_indexes(start, symbols, neighbours, heads, order, other=None):
-    """Table of every latent, from the first half of the scale network and all symbols, in int64.
+    """Return the table of every latent, from the first half of the scale network and all symbols, in int64.
 
     start [C + K, h, w]; symbols [C, h, w]; other [O, h, w]; neighbours, heads: as native.ScaleContext takes them.
     """

@@ -1,5 +1,5 @@
-"""A GPU for machines that have none: the driver of stand_in_cuda/driver.cpp, with ONNX Runtime's CPU provider as what
-computes on its memory, which is the host's.
+"""This stands in for a GPU on machines that have none: the driver is stand_in_cuda/driver.cpp, and ONNX Runtime's
+CPU provider computes on its memory, which is the host's.
 
 The driver is loaded into the process before cuda-bindings looks for libcuda.so.1, and found by that name from then on.
 """
@@ -23,8 +23,12 @@ WORK = ctypes.CFUNCTYPE(ctypes.c_int)
 LEFT: list[str] = []  # sessions that were destroyed while their stream had work for them
 
 
+class OtherDriver(Exception):
+    """Says that the process has a real driver, which the stand-in cannot take the place of."""
+
+
 def load(folder: Path) -> ctypes.CDLL:
-    """Build the driver in a folder and load it. Raises OSError if the process has another driver already."""
+    """Build the driver in a folder and load it. Raises OtherDriver if the process has a real one."""
     library = folder / NAME
     flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
     command = ["c++", *flags, str(FOLDER / "driver.cpp"), "-o", str(library), f"-Wl,-soname,{NAME}", "-ldl"]
@@ -32,7 +36,7 @@ def load(folder: Path) -> ctypes.CDLL:
     built = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     found = ctypes.CDLL(NAME)  # as everyone else finds it
     if not hasattr(found, "stand_in_counts"):
-        raise OSError("a real driver is loaded already")
+        raise OtherDriver("a real driver is loaded in this process: run without -m gpu")
     return built
 
 
@@ -54,7 +58,7 @@ def finish(driver: ctypes.CDLL, handle: int, what: str) -> None:
 
 
 class QueuedSession:
-    """A session of the CPU provider whose runs are queued on a stream, as those of the CUDA provider are."""
+    """Runs a session of the CPU provider in work queued on a stream, as the CUDA provider queues its own."""
 
     def __init__(self, session: ort.InferenceSession, handle: int) -> None:
         self._session, self._handle, self._driver = session, handle, ctypes.CDLL(NAME)
@@ -87,7 +91,7 @@ class QueuedSession:
 
 
 class StandInLauncher(OnnxLauncher):
-    """The launcher of ONNX Runtime, with sessions that queue their runs on the stand-in's streams."""
+    """Is the launcher of ONNX Runtime, with sessions that queue their runs on the stand-in's streams."""
 
     def __init__(self, bundle: Bundle, options: ort.SessionOptions) -> None:
         super().__init__(bundle, options, "CPUExecutionProvider", "cpu")

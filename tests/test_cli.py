@@ -1,4 +1,4 @@
-"""The `rdc` command on real files with the shipped bundle."""
+"""The `rdc` command works on real files with the shipped bundle."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ def rdc(*arguments: object) -> Result:
 
 
 def fails(*arguments: object) -> list[str]:
-    """The lines on stderr of a command that must end with exit code 2."""
+    """Return the lines on stderr of a command that must end with exit code 2."""
     result = rdc(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output

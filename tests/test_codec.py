@@ -1,4 +1,4 @@
-"""`rdc_codec.Codec`: what an application may rely on."""
+"""`rdc_codec.Codec` does what an application may rely on."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_info_describes_the_chunks_and_is_json(tiny: Codec, photo: np.ndarray) -
 
 
 def information(codec: Codec, stream: bytes) -> float:
-    """Bytes that the symbols of a stream are worth under the bundle's own tables."""
+    """Return how many bytes the symbols of a stream are worth under the bundle's own tables."""
     arrays = np.load(codec.bundle.path / "tables.npz")
 
     def bits(symbols: np.ndarray, indexes: np.ndarray, kind: str) -> float:
@@ -215,6 +215,26 @@ def test_a_closed_or_damaged_image_is_bad_input(tiny: Codec, photo: np.ndarray, 
     for image in (closed, Image.open(io.BytesIO(data[:1000]))):
         with pytest.raises(InputError, match="damaged"):
             tiny.encode(image)
+
+
+def test_an_error_without_words_is_named_by_its_type(tiny: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception is always true, even one whose text is empty."""
+
+    def convert(self: Image.Image, mode: str) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with pytest.raises(InputError, match=r"damaged image: EOFError$"):
+        tiny.encode(Image.new("RGB", (8, 8)))
+
+    class Session:
+        def run(self, *_: object) -> None:
+            raise AssertionError
+
+    monkeypatch.setattr("rdc_codec.backends.ort_cpu.open_session", lambda *_: Session())
+    codec = Codec(TINY, backend="onnxruntime")
+    with pytest.raises(BackendError, match=r"encode_full: AssertionError$"):
+        codec.encode(np.zeros((8, 8, 3), np.uint8))
 
 
 def test_a_palette_with_transparency_is_refused(tiny: Codec) -> None:
@@ -448,7 +468,7 @@ def test_tables_that_do_not_fit_the_manifest_are_refused(tmp_path, channels: str
 
 
 class Recording:
-    """A backend of an application: runs another one and keeps what it was asked for."""
+    """Is a backend of an application: it runs another one and keeps what it was asked for."""
 
     parallel = False
 

@@ -14,7 +14,7 @@ from rdc_codec import Codec
 
 
 def brightness(name: str, photos: list[np.ndarray], threshold: float) -> Task:
-    """Top-1 of "brighter than the threshold", judged by the original."""
+    """Make the task of "brighter than the threshold", judged by the original."""
     items = [(str(k), photo[: 60 + k, :70]) for k, photo in enumerate(photos)]
     truth = [bool(rgb.mean() > threshold) for _, rgb in items]
 

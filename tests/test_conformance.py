@@ -1,4 +1,4 @@
-"""The same stream under other threads, other graph optimisations and PyTorch (all of it: benchmarks.conformance)."""
+"""Other threads, other graph optimisations and PyTorch read a stream alike (all of it: benchmarks.conformance)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/bitstream.md, as tests."""
+"""These tests say what docs/bitstream.md says."""
 
 import contextlib
 import re
@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import in_depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,7 +72,7 @@ def repair(data: bytearray, header_bytes: int = EXAMPLE_HEADER_BYTES) -> bytes:
 
 
 def with_byte(offset: int, value: int) -> bytes:
-    """The example with one header byte changed on purpose."""
+    """Return the example with one header byte changed on purpose."""
     data = bytearray(container.write(EXAMPLE_HEADER, EXAMPLE_CHUNKS))
     data[offset] = value
     return repair(data)
@@ -93,6 +94,15 @@ def test_what_is_written_is_read(header, chunks, buffer):
     auxiliary = stream.auxiliary()
     assert list(auxiliary.slices) == [p for kind, p in chunks if kind == ChunkType.AUX_SLICE]
     assert auxiliary.problem is None
+
+
+test_what_is_written_is_read_in_depth = in_depth(
+    test_what_is_written_is_read,
+    headers,
+    chunk_lists(),
+    st.sampled_from([bytes, bytearray, memoryview]),
+    examples=2000,
+)
 
 
 @given(headers, chunk_lists())
@@ -230,6 +240,14 @@ def test_arbitrary_bytes_give_a_stream_or_a_typed_error(noise, led_by_magic):
         read(b"RDC\x01\x00" + noise if led_by_magic else noise)
 
 
+test_arbitrary_bytes_give_a_stream_or_a_typed_error_in_depth = in_depth(
+    test_arbitrary_bytes_give_a_stream_or_a_typed_error,
+    st.binary(max_size=80),
+    st.booleans(),
+    examples=10_000,
+)
+
+
 @settings(max_examples=500)
 @given(st.binary(min_size=16, max_size=16), st.lists(st.integers(0, 3), max_size=8), st.integers(0, 3))
 def test_any_header_with_a_right_checksum_gives_a_stream_or_a_typed_error(fields, types, tail):
@@ -239,6 +257,15 @@ def test_any_header_with_a_right_checksum_gives_a_stream_or_a_typed_error(fields
     head += b"".join(entry + bytes(4) for entry in entries)  # the CRC of no bytes is 0
     with contextlib.suppress(CodecError):
         read(head + crc32c(head).to_bytes(4, "little") + bytes(tail))
+
+
+test_any_header_with_a_right_checksum_gives_a_stream_or_a_typed_error_in_depth = in_depth(
+    test_any_header_with_a_right_checksum_gives_a_stream_or_a_typed_error,
+    st.binary(min_size=16, max_size=16),
+    st.lists(st.integers(0, 3), max_size=8),
+    st.integers(0, 3),
+    examples=10_000,
+)
 
 
 def test_slices_beyond_those_asked_for_are_not_looked_at():

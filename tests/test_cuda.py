@@ -1,4 +1,4 @@
-"""The GPU backends on a GPU: on a stand-in for its driver, and with `-m gpu` on a real one.
+"""The GPU backends run on a stand-in for a GPU's driver and, with `-m gpu`, on a real GPU.
 
 The stand-in (stand_in.py) does what is queued as late as it may, so that a missing wait shows. It stays in the process
 once it is loaded; a run of pytest has either of the two devices.
@@ -46,7 +46,7 @@ BYTES = np.dtype(np.uint8)
 
 
 class CountedWork:
-    """Captured work that counts how often it is launched."""
+    """Is captured work that counts how often it is launched."""
 
     def __init__(self, work: CapturedWork) -> None:
         self.work, self.launches = work, 0
@@ -57,7 +57,7 @@ class CountedWork:
 
 
 class WatchedStream(CudaStream):
-    """A stream that counts what it allocated and what was captured on it."""
+    """Is a stream that counts what it allocated and what was captured on it."""
 
     def __init__(self, gpu: Gpu) -> None:
         super().__init__(gpu)
@@ -78,7 +78,7 @@ class WatchedStream(CudaStream):
 
 @dataclasses.dataclass
 class Device:
-    """The GPU that a test runs on. driver: the stand-in's own calls, None on a real one."""
+    """Is the GPU that a test runs on. driver: the stand-in's own calls, None on a real one."""
 
     gpu: Gpu
     driver: ctypes.CDLL | None
@@ -98,24 +98,24 @@ class Device:
         options: ort.SessionOptions | None = None,
         gpu: Gpu | None = None,
     ) -> Codec:
-        """A codec of the tiny bundle whose graphs ONNX Runtime runs on the device."""
+        """Make a codec of the tiny bundle whose graphs ONNX Runtime runs on the device."""
         bundle, on = Bundle(TINY), gpu or self.gpu
         info = BackendInfo("onnxruntime on a device", on.name, "a test")
         make = open_stream or (lambda: CudaStream(on))
         return Codec(bundle, backend=GpuBackend(info, bundle, self.launcher(bundle, options), make))
 
     def reference(self) -> Codec:
-        """A codec that gives the same bytes and pictures: on the CPU, on a real GPU without CUDA graphs."""
+        """Make a codec that gives the same bytes and pictures: on the CPU, on a real GPU without CUDA graphs."""
         if self.driver is not None:
             return Codec(TINY, backend="onnxruntime")
         return Codec(TINY, backend="onnxruntime-cuda", cuda_graphs=False)
 
     def picture(self, array: np.ndarray, **more: Any) -> DevicePicture:
-        """A picture in the device's memory, with the strides of the array."""
+        """Put a picture in the device's memory, with the strides of the array."""
         return DevicePicture(self, array, **more)
 
     def read(self, block: Any, size: int | None = None) -> np.ndarray:
-        """The bytes of memory on the device."""
+        """Return the bytes of memory on the device."""
         with self.gpu.current():
             stream = CudaStream(self.gpu)
             array = stream.pinned((size or block.size,), BYTES)
@@ -132,7 +132,7 @@ class Device:
             stream.synchronise()
 
     def pixels(self, picture: Any) -> np.ndarray:
-        """The pixels of a packed picture on the device."""
+        """Return the pixels of a packed picture on the device."""
         shape = picture.__cuda_array_interface__["shape"]
         return self.read(picture, int(np.prod(shape))).reshape(shape)
 
@@ -142,7 +142,7 @@ class Device:
 
 
 class DevicePicture:
-    """An application's picture, in a frame of its own: the array's strides, `more` for its interface."""
+    """Is an application's picture in a frame of its own: the array's strides, `more` for its interface."""
 
     def __init__(self, device: Device, array: np.ndarray, **more: Any) -> None:
         self._device, self.shape, self.strides, self.more = device, array.shape, array.strides, more
@@ -167,19 +167,19 @@ class DevicePicture:
 
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The stand-in's own calls; loads it."""
+    """Load the stand-in and return its own calls."""
     if sys.platform != "linux":
         pytest.skip("the stand-in is a Linux library")
     pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
     try:
         return stand_in.load(tmp_path_factory.mktemp("driver"))
-    except OSError as error:
+    except stand_in.OtherDriver as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session", params=["stand-in", pytest.param("real", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> Device:
-    """The stand-in and, where tests marked `gpu` run, a GPU."""
+    """Return the stand-in or, where tests marked `gpu` run, a GPU."""
     if request.param == "stand-in":
         driver = request.getfixturevalue("driver")
         return Device(Gpu(None), driver)
@@ -194,7 +194,7 @@ def device(request: pytest.FixtureRequest) -> Device:
 
 @pytest.fixture(scope="session")
 def mock(driver: ctypes.CDLL) -> Device:
-    """The stand-in, for what only it can show: counts, failures, contexts that ONNX Runtime would refuse."""
+    """Return the stand-in, for what only it can show: counts, failures, contexts that ONNX Runtime refuses."""
     return Device(Gpu(None), driver)
 
 
@@ -743,7 +743,7 @@ def test_memory_that_sessions_share_is_not_captured(mock: Device, tiny, photo: n
 
 @pytest.fixture
 def engines(mock: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A bundle with engines for the TensorRT of tensorrt.py: sides of up to 192 pixels."""
+    """Make a bundle with engines for the TensorRT of tensorrt.py: sides of up to 192 pixels."""
     monkeypatch.syspath_prepend(str(stand_in.FOLDER))
     folder = shutil.copytree(TINY, tmp_path / "engines")
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -21,14 +21,14 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def stream(tiny: Codec, photos: list[np.ndarray]) -> bytes:
-    """Over 2 kB, most of it auxiliary data."""
+    """Return a stream of over 2 kB, most of it auxiliary data."""
     data = tiny.encode(photos[1], 100)
     assert len(data) > 2048
     return data
 
 
 def decode(codec: Codec, data: bytes) -> tuple[np.ndarray | None, bool]:
-    """(picture or None after a typed error, was there a warning); everything else fails the test."""
+    """Return (picture, or None after a typed error; was there a warning). Everything else fails the test."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -39,13 +39,15 @@ def decode(codec: Codec, data: bytes) -> tuple[np.ndarray | None, bool]:
     return picture, bool(caught)
 
 
-def test_every_cut_after_the_primary_data_decodes(tiny: Codec, stream: bytes) -> None:
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_cut_after_the_primary_data_decodes(tiny: Codec, stream: bytes, step: int) -> None:
+    """Cut around the ends of chunks and, within them, after every 7th byte (after all in slow tests)."""
     chunks = tiny.info(stream)["chunks"]
     end = chunks[0]["offset"] + chunks[0]["length"]
     size = tiny.decode(stream).shape
     ends = {c["offset"] + c["length"] for c in chunks[1:]}
     pictures = {n: tiny.decode(stream, layers=n) for n in range(tiny.slices + 1)}
-    for cut in [*range(end, len(stream), 7), *ends, *(e - 1 for e in ends)]:
+    for cut in [*range(end, len(stream), step), *ends, *(e - 1 for e in ends)]:
         picture, warned = decode(tiny, stream[:cut])
         assert picture is not None and picture.shape == size
         assert warned == (cut < len(stream))
@@ -60,13 +62,16 @@ def test_every_cut_before_that_is_a_truncated_stream(tiny: Codec, stream: bytes)
             tiny.decode(stream[:cut])
 
 
-def test_a_flipped_bit_anywhere_is_noticed(tiny: Codec, stream: bytes) -> None:
-    """One bit at every byte position."""
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_flipped_bit_anywhere_is_noticed(tiny: Codec, stream: bytes, step: int) -> None:
+    """Flip every bit of header and primary data, and one of every 7th auxiliary byte (of all in slow tests)."""
     chunks = tiny.info(stream)["chunks"]
     primary_end = chunks[0]["offset"] + chunks[0]["length"]
-    for position in range(len(stream)):
+    in_primary = ((position, bit) for position in range(primary_end) for bit in range(8))
+    in_auxiliary = ((position, position % 8) for position in range(primary_end, len(stream), step))
+    for position, bit in (*in_primary, *in_auxiliary):
         damaged = bytearray(stream)
-        damaged[position] ^= 1 << (position % 8)
+        damaged[position] ^= 1 << bit
         picture, warned = decode(tiny, bytes(damaged))
         if position < primary_end:
             assert picture is None
@@ -140,7 +145,7 @@ def test_every_damaged_stream_is_reported_not_only_the_first(stream: bytes, tmp_
 
 
 def altered(payload: bytes) -> list[bytes]:
-    """Other contents for a chunk; none is an encoding of the same symbols."""
+    """Return other contents for a chunk; none is an encoding of the same symbols."""
     noise = np.random.default_rng(len(payload)).integers(0, 256, len(payload)).astype(np.uint8).tobytes()
     turned = bytearray(payload)
     turned[len(payload) // 2] ^= 0x10
@@ -183,7 +188,7 @@ def test_damage_costs_its_slice_and_those_after_it(tiny: Codec, stream: bytes) -
 
 
 def shifted(name: str) -> native.Tables:
-    """The same probabilities for other symbols: a decoder with these passes every state of the encoder."""
+    """Give the same probabilities to other symbols: a decoder with these passes every state of the encoder."""
     with np.load(TINY / "tables.npz") as arrays:
         cdf, sizes, minimum, precision = (
             arrays[f"{name}_{k}"] for k in ("cdf", "sizes", "minimum", "precision")
@@ -192,7 +197,7 @@ def shifted(name: str) -> native.Tables:
 
 
 def without_context(branch: str) -> native.ScaleContext:
-    """The context of the tiny bundle, blind to symbols."""
+    """Return the context of the tiny bundle, made blind to symbols."""
     arrays = np.load(TINY / "tables.npz")
 
     def layer(name: str, share: int) -> tuple:

@@ -63,7 +63,7 @@ def python_blocks() -> Iterator[Block]:
 
 
 def commands_in(text: str) -> Iterator[str]:
-    """Lines that call a program, continued lines joined, comments and what is optional left out."""
+    """Return lines that call a program, with continued lines joined and without comments or what is optional."""
     for line in text.replace("\\\n", " ").splitlines():
         line = re.sub(r"\s#.*| && .*", "", line.strip())
         if STARTS.match(line):
@@ -131,7 +131,7 @@ def test_the_long_example_of_the_readme_warns_and_says_what_is_wrong(
 
 
 class Parsed(BaseException):
-    """The arguments were taken; what would come next is not run."""
+    """Says that the arguments were taken; what would come next is not run."""
 
 
 def parse(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def parse(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options_of(group: str) -> set[str]:
-    """Names of a table of pyproject.toml."""
+    """Return the names of a table of pyproject.toml."""
     table = re.search(
         rf"^\[{re.escape(group)}\]\n(.*?)(?=^\[)", (ROOT / "pyproject.toml").read_text(), re.M | re.S
     )
@@ -249,7 +249,7 @@ def test_the_front_page_names_nothing_of_a_workplace() -> None:
 
 
 def stages() -> list[list[list[str]]]:
-    """Rows of the two tables of docs/architecture.md: what stands in backticks in each cell."""
+    """Return rows of the two tables of docs/architecture.md: what stands in backticks in each cell."""
     lines = (ROOT / "docs" / "architecture.md").read_text().splitlines()
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
     return [
@@ -279,7 +279,7 @@ def test_every_stage_is_where_the_architecture_says() -> None:
 
 
 class Sources(HTMLParser):
-    """What <img src=...> and <a href=...> name."""
+    """Collects what <img src=...> and <a href=...> name."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,10 +19,10 @@ from conftest import SHIPPED, TINY
 from export import to_engine
 from export.compare import compare_backends
 from export.errors import ExportError
-from export.to_engine import Options, Range, engine_key, shapes_of, strides_of, trtexec
+from export.to_engine import Options, Pictures, Range, engine_key, shapes_of, trtexec
 from export.to_half import copy_bundle
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
-from rdc_codec.bundle import Bundle
+from rdc_codec.bundle import Bundle, Size
 from rdc_codec.errors import BackendError
 
 # Of TensorRT 11.1's trtexec (samples/common/sampleOptions.cpp), those that command lines here may have.
@@ -30,11 +30,11 @@ FLAGS = {
     "onnx", "saveEngine", "skipInference", "minShapes", "optShapes", "maxShapes", "noTF32", "dynamicPlugins",
     "versionCompatible", "hardwareCompatibilityLevel", "timingCacheFile",
 }  # fmt: skip
-SIZES = Range((1, 64, 64), (2, 500, 700), (4, 1080, 1920))
+SIZES = Range(Pictures(1, 64, 64), Pictures(2, 500, 700), Pictures(4, 1080, 1920))
 
 
 def test_shapes_are_those_of_padded_pictures() -> None:
-    assert strides_of((2, 1080, 1920)) == (2, 17, 30) and strides_of((1, 65, 64)) == (1, 2, 1)
+    assert Size.of_pictures(2, 1080, 1920) == (2, 17, 30) and Size.of_pictures(1, 65, 64) == (1, 2, 1)
     shapes = shapes_of(Bundle(SHIPPED).inputs["decode_full"], SIZES)
     assert shapes["z1"] == [(1, 64, 1, 1), (2, 64, 8, 11), (4, 64, 17, 30)] and shapes["beta"] == [
         (1,),
@@ -48,7 +48,7 @@ def test_shapes_are_those_of_padded_pictures() -> None:
 )
 def test_ranges_that_do_not_rise_are_refused(sizes) -> None:
     with pytest.raises(ValueError, match=r"larger|below 1"):
-        Range(*sizes)
+        Range(*(Pictures(*size) for size in sizes))
 
 
 def test_command_lines_are_those_of_trtexec(tmp_path, capsys) -> None:
@@ -72,7 +72,7 @@ def test_command_lines_are_those_of_trtexec(tmp_path, capsys) -> None:
 
 
 def tree(folder: Path) -> dict[Path, tuple[int, int] | None]:
-    """Everything below a folder: path of a file -> its time and size; folders too, without Python's caches."""
+    """List a folder: path of a file to its time and size; folders too, without Python's caches."""
     found = [p for p in (folder, *folder.rglob("*")) if "__pycache__" not in p.parts]
     return {p: (p.stat().st_mtime_ns, p.stat().st_size) if p.is_file() else None for p in found}
 
@@ -191,7 +191,7 @@ def test_every_graph_becomes_an_engine_of_tensorrt_rtx(tmp_path, bundle, precisi
 def test_golden_inputs_tell_the_same_graph_from_another(tmp_path, graph) -> None:
     bundle, half = Bundle(TINY), tmp_path / "half"
     copy_bundle(TINY, half, "fp16")
-    reference, size = OnnxRuntimeBackend(bundle, 1, None), (2, 2, 3)
+    reference, size = OnnxRuntimeBackend(bundle, 1, None), Size(2, 2, 3)
     compare_backends(reference, OnnxRuntimeBackend(bundle, 2, None), bundle, graph, size, "fp32")
     compare_backends(reference, OnnxRuntimeBackend(Bundle(half), 1, None), bundle, graph, size, "fp16")
 

@@ -1,4 +1,4 @@
-"""The entropy coder against docs/entropy_coding.md and its plain reference."""
+"""The entropy coder does what docs/entropy_coding.md says, and gives what its plain reference gives."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from conftest import in_depth
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.cdf import gaussian_pmf, pmf_tables, scale_tables, table_sigmas
 from rdc_codec import native
 from rdc_codec.native import CorruptStream, Decoder, Tables, decode, encode, encode_parts
 from tests import reference_coder as reference
-
-settings.register_profile("patient", deadline=None)  # a busy machine is not a failure
-settings.load_profile("patient")
 
 LIMIT = 2047
 GAUSSIAN = scale_tables(table_sigmas())
@@ -26,7 +24,7 @@ PLAIN_TABLES = reference.split_tables(*GAUSSIAN)
 
 @pytest.fixture(params=["scalar", "avx512"])
 def path(request):
-    """Every code path of the coder that this machine has."""
+    """Choose each code path of the coder that this machine has."""
     try:
         native.set_simd(request.param)
     except ValueError as error:
@@ -36,7 +34,7 @@ def path(request):
 
 
 def draw_symbols(rng: np.random.Generator, n: int, highest: int = 40, spread: float = 1.0):
-    """Symbols as their tables expect them (spread 1), or ones that often escape (spread > 1)."""
+    """Draw symbols as their tables expect them (spread 1), or ones that often escape (spread > 1)."""
     sigmas = table_sigmas()
     indexes = np.clip(rng.normal(10, 10, n), 0, highest).astype(np.uint8)
     symbols = np.round(rng.normal(0, spread, n) * sigmas[indexes])
@@ -132,7 +130,7 @@ def test_golden_bytes_of_many_lanes(path):
 
 @st.composite
 def segments(draw):
-    """Random tables, and symbols of which many lie outside them."""
+    """Draw random tables, and symbols of which many lie outside them."""
     precision = draw(st.integers(8, 14))
     total = 1 << precision
     cdf, sizes, minimum = [], [], []
@@ -166,6 +164,11 @@ def test_any_segment_equals_the_reference(segment):
     assert decode(data, indexes, tables, limit).tolist() == symbols.tolist()
 
 
+test_any_segment_equals_the_reference_in_depth = in_depth(
+    test_any_segment_equals_the_reference, segments(), examples=2000
+)
+
+
 @given(segments(), st.binary(max_size=40))
 def test_garbage_decodes_as_the_reference_decodes_it(segment, garbage):
     arrays, precision, _, indexes, limit = segment
@@ -177,6 +180,11 @@ def test_garbage_decodes_as_the_reference_decodes_it(segment, garbage):
             decode(garbage, indexes, tables, limit)
     else:
         assert decode(garbage, indexes, tables, limit).tolist() == expected
+
+
+test_garbage_decodes_as_the_reference_decodes_it_in_depth = in_depth(
+    test_garbage_decodes_as_the_reference_decodes_it, segments(), st.binary(max_size=40), examples=2000
+)
 
 
 # --- segments of several parts
@@ -200,6 +208,11 @@ def test_any_parts_equal_the_reference(drawn):
     assert reference.decode_parts(data, known) == [p[0].tolist() for p in parts]
 
 
+test_any_parts_equal_the_reference_in_depth = in_depth(
+    test_any_parts_equal_the_reference, st.lists(segments(), max_size=4), examples=1000
+)
+
+
 @given(st.lists(segments(), max_size=3), st.binary(max_size=40))
 def test_garbage_in_parts_decodes_as_the_reference_decodes_it(drawn, garbage):
     parts = [(s, i, Tables(*arrays, precision), limit) for arrays, precision, s, i, limit in drawn]
@@ -213,6 +226,14 @@ def test_garbage_in_parts_decodes_as_the_reference_decodes_it(drawn, garbage):
             decode_parts(garbage, parts)
     else:
         assert decode_parts(garbage, parts) == expected
+
+
+test_garbage_in_parts_decodes_as_the_reference_decodes_it_in_depth = in_depth(
+    test_garbage_in_parts_decodes_as_the_reference_decodes_it,
+    st.lists(segments(), max_size=3),
+    st.binary(max_size=40),
+    examples=1000,
+)
 
 
 @pytest.mark.parametrize("sizes", [(500, 70_000), (40_000, 3), (300_000, 5, 40_000), (7, 262_144)])

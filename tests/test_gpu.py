@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(3600)]  # engines take minute
 
 @pytest.fixture
 def foreign_context() -> Iterator[None]:
-    """A CUDA context that is not the device's primary one, as pycuda applications have; current within."""
+    """Make a CUDA context that is not the device's primary one, as pycuda applications have; current within."""
     from cuda.bindings import driver
 
     driver.cuInit(0)
@@ -43,7 +43,7 @@ def foreign_context() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def torch() -> Any:
-    """PyTorch as an application would use it."""
+    """Return PyTorch as an application would use it."""
     import torch
 
     if not torch.cuda.is_available():
@@ -53,7 +53,7 @@ def torch() -> Any:
 
 @pytest.fixture(scope="module")
 def engines_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Engines of the shipped bundle in a precision, without plugins; built once for each."""
+    """Build engines of the shipped bundle in a precision, without plugins, once for each."""
     folder = tmp_path_factory.mktemp("engines")
 
     def build(precision: str) -> Path:
@@ -73,7 +73,7 @@ def engines(request: pytest.FixtureRequest, engines_of: Callable[[str], Path]) -
 
 @pytest.fixture(scope="module")
 def matrix_products(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped bundle in fp16, its 1x1 convolutions as matrix products."""
+    """Make the shipped bundle in fp16, with its 1x1 convolutions as matrix products."""
     folder = tmp_path_factory.mktemp("products") / "bundle"
     to_half.main([str(SHIPPED), "-o", str(folder), "--products"])
     return folder
@@ -309,7 +309,7 @@ def test_plugins_run_inside_a_captured_graph(tmp_path: Path, torch) -> None:
     """The harness of test_plugins with real kernels: enqueued while a graph is captured, which is then replayed."""
     include = headers()
     if not shutil.which("nvcc"):
-        pytest.skip("no nvcc")
+        pytest.skip("nvcc is not installed")
     library = tmp_path / "harness.so"
     sources = ["kernels/tensorrt/plugins.cpp", "kernels/cuda/gain.cu", "kernels/cuda/image.cu"]
     command = [

@@ -1,4 +1,4 @@
-"""The start of the transforms: a Karhunen-Loeve codec before any training."""
+"""Before any training the transforms are a Karhunen-Loeve codec."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folded(photos: list[np.ndarray]) -> Tensor:
 
 
 def started(folded: Tensor, channels: int, latent: int, silent: bool = True) -> PrimaryBranch:
-    """silent: without what the residual paths of the blocks add."""
+    """Return a started model. silent: without what the residual paths of the blocks add."""
     torch.manual_seed(0)
     config = BranchConfig(**SMALL, channels=channels, latent=latent)
     model = RateDistortionCognition(ModelConfig(primary=config, auxiliary=None, primary_lambda=BOUNDS))
@@ -43,7 +43,7 @@ def started(folded: Tensor, channels: int, latent: int, silent: bool = True) -> 
 
 
 def tiles_of(folded: Tensor) -> Tensor:
-    """Blocks of 16x16 pixels as vectors [n, 768]."""
+    """Return blocks of 16x16 pixels as vectors [n, 768]."""
     n, c, h, w = folded.shape
     return folded.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, 4 * c)
 

@@ -42,7 +42,7 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 
 
 def with_extremes(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
-    """A tenth of the values replaced by ones on which implementations disagree."""
+    """Replace a tenth of the values by ones on which implementations disagree."""
     chosen = rng.random(values.shape) < 0.1
     return np.where(chosen, rng.choice(np.array(EXTREMES), values.shape), values).astype(values.dtype)
 
@@ -123,5 +123,5 @@ def test_impossible_shapes_are_refused(kernels) -> None:
 
 def test_the_cuda_kernels_compile_for_every_supported_gpu(tmp_path) -> None:
     if not shutil.which("nvcc"):
-        pytest.skip("no nvcc")
+        pytest.skip("nvcc is not installed")
     assert build(tmp_path, cuda=True).stat().st_size > 100_000

@@ -1,4 +1,4 @@
-"""The rule of layers: who may import whom, and that nothing outside the package uses its private names."""
+"""The rule of layers holds: who may import whom, and that the package's private names are used inside alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAY = {  # folder: what of the project it may import besides itself
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """(module, name) of every import of a file, also those inside functions; relative ones have no project's name."""
+    """Yield (module, name) of every import of a file, also inside functions, except relative ones."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)

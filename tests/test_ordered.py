@@ -58,7 +58,7 @@ def test_items_are_read_only_when_there_is_room() -> None:
 
 def test_networks_run_one_at_a_time(tiny, pictures) -> None:
     class Watched:
-        """A backend that knows how many calls were under way in it at once."""
+        """Is a backend that knows how many calls were under way in it at once."""
 
         info, parallel = BackendInfo("watched", "CPU", "a test"), False
 

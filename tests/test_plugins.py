@@ -32,7 +32,7 @@ OPERATIONS = ("ImageToTensor", "GainQuantize", "GainDequantize", "BlendToImage")
 
 
 def headers() -> Path:
-    """Folder of NvInferRuntime.h; skips the test where there is none."""
+    """Return the folder of NvInferRuntime.h; skips the test where there is none."""
     places = [
         os.environ.get("TENSORRT_INCLUDE", ""),
         "/usr/include/x86_64-linux-gnu",
@@ -41,7 +41,7 @@ def headers() -> Path:
     for place in places:
         if place and (Path(place) / "NvInferRuntime.h").exists():
             return Path(place)
-    pytest.skip("no TensorRT headers ($TENSORRT_INCLUDE)")
+    pytest.skip("the headers of TensorRT are not installed (or set TENSORRT_INCLUDE to their folder)")
 
 
 class _Tensor(ctypes.Structure):
@@ -55,7 +55,7 @@ class _Tensor(ctypes.Structure):
 
 
 class Harness:
-    """tests/plugin_harness.cpp: plugins in place of TensorRT's."""
+    """Calls tests/plugin_harness.cpp, which calls the plugins in TensorRT's place."""
 
     def __init__(self, library: Path) -> None:
         self.native = ctypes.CDLL(str(library))
@@ -76,7 +76,7 @@ class Harness:
         return ctypes.c_void_p(found) if found else None
 
     def describe(self, arrays: list[np.ndarray], formats: list[int]) -> ctypes.Array[_Tensor]:
-        """Shapes in NCHW order, memory as it is."""
+        """Describe tensors: shapes in NCHW order, memory as it is."""
         tensors = (_Tensor * len(arrays))()
         for tensor, array, layout in zip(tensors, arrays, formats, strict=True):
             tensor.address = array.ctypes.data
@@ -221,7 +221,7 @@ for name in sys.argv[2:]:
 def test_the_registry_of_tensorrt_finds_and_creates_them(tmp_path) -> None:
     include = headers()
     if not shutil.which("nvcc"):
-        pytest.skip("no nvcc")
+        pytest.skip("nvcc is not installed")
     build = [
         *CMAKE,
         "-S",
@@ -237,5 +237,5 @@ def test_the_registry_of_tensorrt_finds_and_creates_them(tmp_path) -> None:
         subprocess.run(command, check=True, capture_output=True, text=True)
     (library,) = tmp_path.glob("librdc_tensorrt_plugins.*")
     if importlib.util.find_spec("tensorrt_lean") is None:
-        pytest.skip("built, but tensorrt_lean is not installed")
+        pytest.skip("the library was built, but tensorrt-lean is not installed")
     subprocess.run([sys.executable, "-c", REGISTRY, str(library), *OPERATIONS], check=True)

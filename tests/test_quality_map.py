@@ -1,4 +1,4 @@
-"""How the dial of the manifest is split between the branches."""
+"""The dial of the manifest is split between the branches as it should be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from export.quality_map import Surface, choose, refine
 
 
 def surface(splitting_costs: float) -> tuple[np.ndarray, Surface]:
-    """A model of two stages: 6 dB cost 0.5 bpp each; the finer of the two decides the error."""
+    """Make a model of two stages: 6 dB cost 0.5 bpp each; the finer of the two decides the error."""
     grid = np.linspace(0, 100, 9)
     base, auxiliary = np.meshgrid(grid / 40, grid / 25 + 0.5, indexing="ij")
     base_bpp = 0.1 * 2**base

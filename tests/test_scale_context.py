@@ -1,10 +1,10 @@
-"""The second half of the integer scale network against its int64 reference (docs/entropy_coding.md)."""
+"""The second half of the integer scale network equals its int64 reference (docs/entropy_coding.md)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import on_every_path
+from conftest import in_depth, on_every_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,13 +31,13 @@ def random_parts(rng, latent, hidden, other, order=ORDER):
 
 
 def random_symbols(rng, channels, height, width):
-    """Mostly zero, as real ones are, and a few far out."""
+    """Draw symbols that are mostly zero, as real ones are, and a few far out."""
     spread = rng.choice([0.3, 1.0, 30.0, 2000.0], (channels, 1, 1))
     return np.clip(np.round(rng.laplace(0, spread, (channels, height, width))), -2047, 2047).astype(np.int32)
 
 
 def run(context, start, symbols, other, order=ORDER):
-    """Indexes of all passes as a plane, from a state that learns the symbols pass by pass."""
+    """Return indexes of all passes as a plane, from a state that learns the symbols pass by pass."""
     state = ScaleState(context, start, other)
     passes = pass_of(symbols.shape, order)
     indexes = np.zeros(symbols.shape, np.uint8)
@@ -50,16 +50,19 @@ def run(context, start, symbols, other, order=ORDER):
     return indexes
 
 
-@given(
-    seed=st.integers(0, 2**32),
-    quarter=st.integers(1, 6),
-    hidden=st.integers(1, 20),
-    other=st.sampled_from([0, 3, 8]),
-    height=st.integers(0, 3),
-    width=st.integers(0, 5),
-    order=st.permutations([0, 1, 2, 3]),
-)
+DRAWN = {
+    "seed": st.integers(0, 2**32),
+    "quarter": st.integers(1, 6),
+    "hidden": st.integers(1, 20),
+    "other": st.sampled_from([0, 3, 8]),
+    "height": st.integers(0, 3),
+    "width": st.integers(0, 5),
+    "order": st.permutations([0, 1, 2, 3]),
+}
+
+
 @settings(max_examples=40)
+@given(**DRAWN)
 def test_equals_the_reference(seed, quarter, hidden, other, height, width, order):
     rng = np.random.default_rng(seed)
     order = np.array(order, np.uint8).reshape(2, 2)
@@ -73,6 +76,9 @@ def test_equals_the_reference(seed, quarter, hidden, other, height, width, order
     expected = context_indexes(start, symbols, neighbours, heads, order, more)
     for found in on_every_path(lambda: run(context, start, symbols, more, order)):
         assert np.array_equal(found, expected)
+
+
+test_equals_the_reference_in_depth = in_depth(test_equals_the_reference, examples=1000, **DRAWN)
 
 
 def test_the_shipped_shape():

@@ -1,4 +1,4 @@
-"""The integer scale network against its int64 reference (docs/entropy_coding.md)."""
+"""The integer scale network equals its int64 reference (docs/entropy_coding.md)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import on_every_path
-from hypothesis import given, settings
+from conftest import in_depth, on_every_path
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rdc_codec.native import ScaleNetwork
@@ -26,15 +26,17 @@ def random_input(rng, channels, height, width):
     return rng.integers(-127, 128, (channels, height, width)).astype(np.int32)
 
 
-@given(
-    seed=st.integers(0, 2**32),
-    channels=st.tuples(*[st.integers(1, 40)] * 4),
-    kernels=st.tuples(*[st.sampled_from([1, 3])] * 3),
-    height=st.integers(1, 7),
-    width=st.integers(1, 20),
-    shuffle=st.integers(1, 4),
-)
-@settings(deadline=None)
+DRAWN = {
+    "seed": st.integers(0, 2**32),
+    "channels": st.tuples(*[st.integers(1, 40)] * 4),
+    "kernels": st.tuples(*[st.sampled_from([1, 3])] * 3),
+    "height": st.integers(1, 7),
+    "width": st.integers(1, 20),
+    "shuffle": st.integers(1, 4),
+}
+
+
+@given(**DRAWN)
 def test_equals_the_reference(seed, channels, kernels, height, width, shuffle):
     rng = np.random.default_rng(seed)
     first, second, third, planes = channels
@@ -48,6 +50,9 @@ def test_equals_the_reference(seed, channels, kernels, height, width, shuffle):
     for result in on_every_path(lambda: network(z)):
         assert result.dtype == np.uint8
         assert np.array_equal(result, expected)
+
+
+test_equals_the_reference_in_depth = in_depth(test_equals_the_reference, examples=1000, **DRAWN)
 
 
 def test_the_shipped_shape():

@@ -1,4 +1,4 @@
-"""A bundle: the folder that `export/to_onnx.py` writes and the only thing the runtime knows of a model.
+"""A bundle is the folder that `export/to_onnx.py` writes, and all that the runtime knows of a model.
 
 docs/bundle.md describes the files. Everything that decoding the bits depends on (integer CDF tables,
 integer scale networks) is in `tables.npz`, and its identity is recomputed from the arrays when a bundle is loaded.
@@ -13,11 +13,11 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import CorruptError, InputError, UnsupportedError
+from .errors import CorruptError, InputError, UnsupportedError, _text_of
 from .native import ScaleContext, ScaleNetwork, ScaleState, Tables
 
 FORMAT = 2
@@ -31,9 +31,22 @@ DEFAULT = Path(__file__).parent / "bundle"
 WEIGHTS = "weights.bin"  # of all graphs
 
 
+class Size(NamedTuple):
+    """Says at what size a graph runs: n pictures, each of rows x columns strides of 64 pixels."""
+
+    n: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of_pictures(cls, n: int, height: int, width: int) -> Size:
+        """Return the size for n pictures of height x width pixels, which are padded to whole strides."""
+        return cls(n, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE))
+
+
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a graph, as the manifest describes it.
+    """Describes an input or output of a graph, as the manifest does.
 
     shape: numbers and multiples of "n" (pictures), "rows" and "columns" (their sides in strides of 64 pixels), such
     as ("n", 192, "4*rows", "4*columns").
@@ -44,7 +57,7 @@ class Tensor:
     shape: tuple[int | str, ...]
 
     def sizes(self, n: int, rows: int, columns: int) -> tuple[int, ...]:
-        """The shape for `n` pictures of rows x columns strides."""
+        """Return the shape that the tensor has for `n` pictures of rows x columns strides."""
         known = {"n": n, "rows": rows, "columns": columns}
 
         def value(dimension: int | str) -> int:
@@ -58,7 +71,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Branch:
-    """What is needed to code the symbols of one branch.
+    """Holds what is needed to code the symbols of one branch.
 
     latent, hyper: channels of y and z. levels: rows of the gain table. slices: chunks that the four passes of the
     latents are sent in, 1 or 4. hyper_tables: one for each channel of z. latent_tables: by scale index. scale_network,
@@ -75,23 +88,24 @@ class Branch:
     scale_context: ScaleContext
 
     def level(self, quality: float) -> float:
-        """Quality 0-100 -> position in the gain table, 0 to levels - 1."""
+        """Return the position of a quality 0-100 in the gain table, 0 to levels - 1."""
         return quality / 100 * (self.levels - 1)
 
     def scale_state(self, z: np.ndarray, other: np.ndarray | None = None) -> ScaleState:
-        """What says which table each latent has, pass by pass.
+        """Make the state that tells, pass by pass, which table each latent has.
 
-        z: int32 [hyper, h / 4, w / 4], in the auxiliary branch with the primary's z as further channels; other: there,
-        the primary's residual symbols [latent, h, w].
+        z: int32 [hyper, h / 4, w / 4], in the auxiliary branch with the primary's z as further
+        channels. other: there, the primary's residual symbols [latent, h, w].
         """
         start = self.scale_network(np.ascontiguousarray(z))
         return ScaleState(self.scale_context, start, None if other is None else np.ascontiguousarray(other))
 
 
 def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:
-    """SHA-256 of named arrays (names, types, shapes, little-endian values, in name order) and a configuration.
+    """Hash named arrays (names, types, shapes, little-endian values, in name order) and a configuration.
 
-    Of the tables and what `parsing` says, it is the identity for parsing; of all trained tensors, for pictures.
+    The SHA-256, 32 bytes, of the tables and of what `parsing` says is the identity for parsing; that of all
+    trained tensors is the identity for pictures.
     """
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name in sorted(arrays):
@@ -103,7 +117,9 @@ def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> byt
 
 
 class Bundle:
-    """A loaded bundle. Raises InputError (no bundle there), UnsupportedError, CorruptError.
+    """Holds a loaded bundle.
+
+    Raises InputError if there is no bundle, UnsupportedError or CorruptError if it cannot be used.
 
     parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name -> tensors. primary,
     auxiliary (None in a single-branch model): see `Branch`.
@@ -130,7 +146,7 @@ class Bundle:
             ValueError,
             zipfile.BadZipFile,
         ) as error:
-            raise CorruptError(f"{self.path}: damaged bundle: {error}") from error
+            raise CorruptError(f"{self.path}: damaged bundle: {_text_of(error)}") from error
 
     def _read_manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
@@ -187,7 +203,7 @@ class Bundle:
                 raise ValueError("quality_map is not monotone within 0-100")
 
     def branch_qualities(self, quality: float) -> tuple[float, float]:
-        """The manifest's map: quality 0-100 -> (base_quality, aux_quality), linear between its rows."""
+        """Return (base_quality, aux_quality) of a quality 0-100 by the manifest's map, linear between its rows."""
         dial, base, auxiliary = self._map
         return float(np.interp(quality, dial, base)), float(np.interp(quality, dial, auxiliary))
 
@@ -215,7 +231,7 @@ def _branch(
     config: dict[str, Any],
     primary: Branch | None = None,
 ) -> Branch:
-    """primary: what the auxiliary branch's integer network sees as well."""
+    """Make a branch of the arrays. primary: the one that the auxiliary branch's integer network sees as well."""
 
     def layer(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         return (

@@ -1,4 +1,4 @@
-"""The `rdc` command: files and folders in, files out. Pictures and streams are `Codec`'s business.
+"""The command `rdc` turns files and folders into files. Pictures and streams are `Codec`'s business.
 
 Pillow and ONNX Runtime are loaded by the commands that use them, so that `rdc --help` and a mistyped
 option answer at once.
@@ -40,7 +40,7 @@ class BadInput(click.ClickException):
 
 
 class Job(NamedTuple):
-    """One file to read and the file to make of it."""
+    """Names a file to read and the file to make of it."""
 
     source: Path
     target: Path
@@ -263,7 +263,7 @@ def _codec(model: Path | None, backend: str = "auto", threads: int | None = None
 
 
 def _plan(inputs: Sequence[Path], output: Path, suffix: str, accepted: Collection[str]) -> list[Job]:
-    """Which file becomes which: folders keep their inner structure under the output folder.
+    """Decide which file becomes which: folders keep their inner structure under the output folder.
 
     A named file is taken whatever its suffix, and need not exist (reading it will say so). Raises
     BadInput for a folder with nothing in it, or an output that is a file where a folder is needed.
@@ -353,7 +353,7 @@ def _writable_format(target: Path) -> str:
 
 
 def _image_file(pixels: Any, picture_format: str) -> bytes:
-    """uint8 HxWx3 -> the bytes of an image file."""
+    """Return the bytes of the image file that a picture, uint8 [H, W, 3], becomes."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""`Codec`: pictures -> bytes -> pictures."""
+"""`Codec` turns pictures into bytes and bytes into pictures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_THREADS = 1024
 
 
 class Codec:
-    """Encoder and decoder of `.rdc` streams; one object may be used by several threads at once.
+    """Encodes and decodes `.rdc` streams; one object may be used by several threads at once.
 
     model: folder of a bundle, for TensorRT one with engines (export/to_engine.py); a `Bundle` that is loaded already;
     None for the one shipped with the package. backend: "auto" (the best that works), "onnxruntime" (on the CPU),
@@ -78,12 +78,12 @@ class Codec:
 
     @property
     def backend(self) -> BackendInfo:
-        """The backend in use: its name, the device, and why it was taken; a sentence as a string."""
+        """Tells which backend is in use, on which device, and why it was taken; as a string it is a sentence."""
         return self._backend.info
 
     @property
     def slices(self) -> int:
-        """How many auxiliary slices the model has (0: a single-branch model)."""
+        """Tells how many auxiliary slices the model has (0: it has a single branch)."""
         return 0 if self.bundle.auxiliary is None else self.bundle.auxiliary.slices
 
     def encode(
@@ -124,7 +124,7 @@ class Codec:
         aux_quality: float | None = None,
         workers: int | None = None,
     ) -> Iterator[bytes]:
-        """Streams of many pictures, in their order; the same bytes as `encode` gives one by one.
+        """Code many pictures and yield their streams in order, the same bytes as `encode` gives one by one.
 
         Pictures may differ in size, and are read from `images` as they are needed. Conversion and entropy coding of
         some overlap with the networks of another, which run one picture at a time. workers: threads (None: 2 to 4, by
@@ -254,9 +254,9 @@ class Codec:
         layers: Layers | None = None,
         workers: int | None = None,
     ) -> Iterator[Picture]:
-        """Pictures of many streams, in their order; what `decode` gives one by one. As `encode_batch`.
+        """Restore the pictures of many streams, in order, as `decode` does one by one.
 
-        A DamagedAuxiliaryWarning is given when its picture is taken.
+        workers and errors are as for `encode_batch`. A DamagedAuxiliaryWarning is given when its picture is taken.
         """
 
         def work(data: Buffer) -> tuple[Picture, str | None]:
@@ -271,7 +271,7 @@ class Codec:
             return self._backend.run(graph, inputs)
 
     def _gpu(self, what: str) -> GpuBackend:
-        """The backend, for arguments that only one on a GPU takes."""
+        """Return the backend, for an argument that only one on a GPU takes. Raises InputError on another."""
         if not isinstance(self._backend, GpuBackend):
             raise InputError(f"{what} needs a backend on a GPU, this is {self.backend.name}")
         return self._backend
@@ -279,7 +279,7 @@ class Codec:
     def _decode(
         self, data: Buffer, beta: float, layers: Layers | None, run: Run
     ) -> tuple[Picture, str | None]:
-        """The picture, and what of the stream was damaged or missing."""
+        """Return the picture, and what of the stream was damaged or missing."""
         graph, inputs, header, problem = self._parse(data, beta, layers)
         (out,) = run(graph, inputs)
         return pixels.from_tensor(out, header.height, header.width), problem
@@ -287,7 +287,7 @@ class Codec:
     def _parse(
         self, data: Buffer, beta: float, layers: Layers | None
     ) -> tuple[str, dict[str, np.ndarray], Header, str | None]:
-        """The graph that makes the picture, its inputs, the header, and what of the stream was damaged or missing."""
+        """Return the graph that makes the picture, its inputs, the header, and what was damaged or missing."""
         beta = number_within(beta, 1, "beta")
         count = self._layers("all" if layers is None else layers)
         stream = self._stream(data)
@@ -307,7 +307,7 @@ class Codec:
         return "decode_full" if coded.slices else "decode_base", inputs, header, coded.problem
 
     def info(self, data: Buffer) -> dict[str, Any]:
-        """What a stream says of itself, without decoding it; any model's stream, JSON-ready.
+        """Tell what a stream, of any model, says of itself, as a dictionary for JSON; nothing is decoded.
 
         width, height; quality, base_quality, aux_quality; model ("parsing/picture" identity in hex);
         chunks: list of type, offset, length, state ("ok", "missing", "truncated", "damaged").
@@ -328,7 +328,7 @@ class Codec:
         }
 
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
-        """Decoded integers, for conformance tests: int32 arrays [C, h, w].
+        """Return the decoded integers, int32 arrays [C, h, w], for conformance tests.
 
         primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (zeros in
         slices that were not received). Raises and warns as `decode` does.
@@ -348,7 +348,7 @@ class Codec:
         return stream
 
     def _check_size(self, height: int, width: int) -> None:
-        """LimitError for pictures over the limit with their padding, which decides what is allocated."""
+        """Raise LimitError for a picture that is over the limit with its padding, which is what memory is for."""
         rows, columns = (-(-side // HYPER_STRIDE) for side in (height, width))
         if max(height, width) > MAX_SIDE or rows * columns * HYPER_STRIDE**2 > self.max_pixels:
             raise LimitError(
@@ -357,7 +357,7 @@ class Codec:
             )
 
     def _layers(self, layers: Layers) -> int:
-        """Number of auxiliary slices that `layers` asks for, at most as many as the model has."""
+        """Return how many auxiliary slices `layers` asks for, at most as many as the model has."""
         if isinstance(layers, str) and layers in ("base", "all"):
             return 0 if layers == "base" else self.slices
         if isinstance(layers, bool) or not isinstance(layers, int | np.integer) or layers < 0:

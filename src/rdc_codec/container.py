@@ -1,4 +1,4 @@
-"""The `.rdc` container: header, chunk directory and payloads, and nothing about their meaning.
+"""This module reads and writes the `.rdc` container: header, chunk directory and payloads, not their meaning.
 
 `docs/bitstream.md` is the normative layout; this is its only reader and writer. The header and
 directory carry a CRC of their own, so after `read` returns, every header field is as it was
@@ -41,7 +41,7 @@ _QUALITIES = struct.Struct("<HHH")
 
 
 class ChunkType(IntEnum):
-    """Chunk types of version 1. Their numeric order is their order in a stream."""
+    """Names the chunk types of version 1. Their numeric order is their order in a stream."""
 
     PRIMARY = 1
     AUX_SLICE = 2
@@ -54,7 +54,7 @@ _KNOWN_TYPES = frozenset(ChunkType)
 
 
 class ChunkState(Enum):
-    """What `read` found where the directory says that a chunk is."""
+    """Says what `read` found where the directory has a chunk."""
 
     OK = "ok"
     MISSING = "missing"
@@ -63,7 +63,7 @@ class ChunkState(Enum):
 
 
 def to_fixed(value: SupportsFloat, name: str = "quality") -> int:
-    """Quality 0-100 -> the stream's 8.8 fixed point, 0-25600, to nearest (ties to even).
+    """Round a quality 0-100 to the stream's 8.8 fixed point, 0-25600, to nearest (ties to even).
 
     Raises InputError, which names the argument, for anything outside 0-100 (NaN included).
     """
@@ -71,7 +71,7 @@ def to_fixed(value: SupportsFloat, name: str = "quality") -> int:
 
 
 def number_within(value: SupportsFloat, high: float, name: str) -> float:
-    """`value` as a float. Raises InputError, which names the argument, where it is no number from 0 to `high`."""
+    """Return `value` as a float. Raises InputError, which names the argument, unless it is 0 to `high`."""
     try:
         number = float("nan" if isinstance(value, str | bytes | bytearray) else value)
     except (TypeError, ValueError, OverflowError):
@@ -82,13 +82,13 @@ def number_within(value: SupportsFloat, high: float, name: str) -> float:
 
 
 def from_fixed(fixed: int) -> float:
-    """The stream's 8.8 fixed point -> quality 0-100, exactly."""
+    """Return the quality 0-100 that the stream's 8.8 fixed point stands for, exactly."""
     return fixed / _QUALITY_ONE
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a stream says of its picture, apart from the chunk directory.
+    """Holds what a stream says of its picture, apart from the chunk directory.
 
     width, height: pixels, 1 to 2^24. quality: the dial as the user set it, informative; base_quality
     and aux_quality: what the two branches were coded with. All three are 0-100 and must be
@@ -120,7 +120,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One directory entry and, only where its state is OK, its payload (a view of the data read).
+    """Holds a directory entry and, only where its state is OK, its payload (a view of the data read).
 
     offset, length: bytes in the stream as the directory has them, whether or not they are there.
     """
@@ -133,14 +133,14 @@ class Chunk:
 
     @property
     def name(self) -> str:
-        """Lower-case name of the type, or `unknown_N`."""
+        """Return the lower-case name of the type, or `unknown_N`."""
         if self.type in _KNOWN_TYPES:
             return ChunkType(self.type).name.lower()
         return f"unknown_{self.type}"
 
 
 class Auxiliary(NamedTuple):
-    """Usable auxiliary payloads, and why there are no more (None: all that were asked for)."""
+    """Holds usable auxiliary payloads, and says why there are no more (None: all that were asked for)."""
 
     slices: tuple[memoryview, ...]
     problem: str | None
@@ -148,13 +148,13 @@ class Auxiliary(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """A parsed stream: header as written, and every chunk of the directory with its state."""
+    """Holds a parsed stream: the header as written, and every chunk of the directory with its state."""
 
     header: Header
     chunks: tuple[Chunk, ...]
 
     def primary(self) -> memoryview:
-        """The payload without which there is no picture.
+        """Return the payload without which there is no picture.
 
         Raises TruncatedError where it is cut off, CorruptError where it is damaged.
         """
@@ -165,7 +165,7 @@ class Stream:
         return chunk.payload
 
     def auxiliary(self, limit: int | None = None) -> Auxiliary:
-        """The longest run of intact slices from slice 0, at most `limit` of them.
+        """Return the longest run of intact slices from slice 0, at most `limit` of them.
 
         Never raises: what stopped the run early is in `problem`. Damage beyond `limit` is not looked at.
         """
@@ -191,7 +191,7 @@ def identify(header: Header, parse_id: bytes, picture_id: bytes) -> None:
 
 
 def write(header: Header, chunks: Sequence[tuple[int, Buffer]]) -> bytes:
-    """Header and (type, payload) pairs, in stream order -> stream.
+    """Write a stream of a header and (type, payload) pairs in stream order.
 
     Raises InputError where the types are not in the order that the format asks for.
     """
@@ -271,7 +271,7 @@ def _chunks(view: memoryview, position: int, entries: Iterable[tuple[int, int, i
 
 
 def _order_problem(types: Sequence[int]) -> str | None:
-    """Why this sequence of chunk types is not a version 1 stream, or None. Unknown types are free."""
+    """Say why this sequence of chunk types is no version 1 stream, or return None. Unknown types are free."""
     known = [ChunkType(kind) for kind in types if kind in _KNOWN_TYPES]
     once = [kind for kind in known if kind is not ChunkType.AUX_SLICE]
     if ChunkType.PRIMARY not in once:
@@ -291,7 +291,7 @@ def _as_bytes(data: Buffer) -> memoryview:
 
 
 def _varint(value: int) -> bytes:
-    """Canonical LEB128 of 0 <= value < 2^32."""
+    """Return the canonical LEB128 of 0 <= value < 2^32."""
     if not 0 <= value < 1 << 32:
         raise LimitError(f"{value} does not fit a 32-bit field of the stream")
     out = bytearray()
@@ -303,7 +303,7 @@ def _varint(value: int) -> bytes:
 
 
 def _entry(kind: int, length: int) -> bytes:
-    """Directory entry without its CRC: length and, in the lowest bits, the type, where it fits there."""
+    """Return a directory entry without its CRC: the length and, in the lowest bits if it fits there, the type."""
     if kind >> _TYPE_BITS:
         return _varint(length << _TYPE_BITS) + _varint(kind)
     if not kind:
@@ -312,7 +312,7 @@ def _entry(kind: int, length: int) -> bytes:
 
 
 class _Cursor:
-    """Bounds-checked reading of the header."""
+    """Reads the fields of the header and checks bounds."""
 
     def __init__(self, view: memoryview) -> None:
         self._view = view
@@ -338,7 +338,7 @@ class _Cursor:
         raise CorruptError(f"header is damaged (bad number at byte {self.position - 1})")
 
     def entry(self) -> tuple[int, int]:
-        """Type and length of a chunk."""
+        """Read the type and the length of a chunk."""
         value = self.varint()
         kind, length = value & (1 << _TYPE_BITS) - 1, value >> _TYPE_BITS
         if not kind and not (kind := self.varint()) >> _TYPE_BITS:

@@ -1,4 +1,4 @@
-"""Latent symbols <-> chunk payloads. Integers only: nothing here depends on a backend."""
+"""This module turns symbols into payloads of chunks and back. All is integers: no backend can change it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Part = tuple[np.ndarray, np.ndarray, Tables, int]
 
 @dataclass
 class Symbols:
-    """Integers of one picture. z: int32 [Cz, h/4, w/4]; y: int32 [C, h, w], h = ceil(H / 64) * 4.
+    """Holds the integers of one picture. z: int32 [Cz, h/4, w/4]; y: int32 [C, h, w], h = ceil(H / 64) * 4.
 
     `y2` has zeros where a slice was not received; `slices` counts those that were.
     Without auxiliary data z2 and y2 are None. `problem` says why auxiliary data stopped early.
@@ -33,7 +33,7 @@ class Symbols:
 
 
 def _hyper_indexes(channels: int, height: int, width: int) -> np.ndarray:
-    """Table of every z symbol: its channel."""
+    """Return the table of every symbol of z, which is its channel."""
     return np.repeat(np.arange(channels, dtype=np.uint8), height * width)
 
 
@@ -42,7 +42,7 @@ def _hyper_part(z: np.ndarray, branch: Branch) -> Part:
 
 
 def _pass_part(state: ScaleState, y: np.ndarray, tables: Tables) -> Part:
-    """The next pass of latents."""
+    """Describe the next pass of latents as a part for the encoder."""
     indexes, symbols = state.indexes(), state.gather(y)
     state.add(symbols)
     return symbols, indexes, tables, SYMBOL_LIMIT
@@ -58,7 +58,7 @@ def _read_pass(decoder: Decoder, state: ScaleState, tables: Tables) -> None:
 
 
 def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
-    """Chunks of a picture, in stream order; `symbols.slices` auxiliary slices of it."""
+    """Return the chunks of a picture in stream order, with `symbols.slices` auxiliary slices."""
     y1 = np.ascontiguousarray(symbols.y1)
     state = bundle.primary.scale_state(symbols.z1)
     parts = [_hyper_part(symbols.z1, bundle.primary)]
@@ -76,7 +76,7 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
 
 
 def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
-    """Symbols of a stream, at most `layers` auxiliary slices of it (no more than the model has).
+    """Read the symbols of a stream with at most `layers` auxiliary slices (no more than the model has).
 
     Raises TruncatedError or CorruptError for primary data; auxiliary damage ends up in `problem`.
     """

@@ -1,10 +1,10 @@
-"""Every error and warning that the runtime raises on purpose."""
+"""These are all errors and warnings that the runtime raises on purpose."""
 
 import warnings
 
 
 class CodecError(Exception):
-    """Base of all errors of this package."""
+    """All errors of this package derive from this one."""
 
 
 class TruncatedError(CodecError):
@@ -36,11 +36,16 @@ class InputError(CodecError, ValueError):
 
 
 class CodecWarning(UserWarning):
-    """Base of all warnings of this package."""
+    """All warnings of this package derive from this one."""
 
 
 class DamagedAuxiliaryWarning(CodecWarning):
     """Auxiliary data is damaged or cut off; the picture is decoded without that part."""
+
+
+def _text_of(error: BaseException) -> str:
+    """Return what an error of another library says, or the name of its type where it says nothing."""
+    return str(error) or type(error).__name__
 
 
 # Every damaged stream is reported, not only the first at a line of code; appended, so that filters which

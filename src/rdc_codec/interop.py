@@ -1,4 +1,4 @@
-"""Pictures in GPU memory, as applications have them: anything with `__cuda_array_interface__` or DLPack."""
+"""Pictures may lie in GPU memory: anything with `__cuda_array_interface__` or DLPack is described here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from .errors import InputError
+from .errors import InputError, _text_of
 from .types import CudaStreamLike, DeviceArray
 
 _CUDA = (2, 13)  # DLPack's numbers of device and managed memory
@@ -15,7 +15,7 @@ NO_STREAM = -1
 
 @dataclass(frozen=True)
 class DeviceImage:
-    """A picture uint8 [height, width, 3] in GPU memory.
+    """Describes a picture, uint8 [height, width, 3], in GPU memory.
 
     pointer: its address. strides: bytes to the next row, pixel and colour. owner: what keeps the memory. stream: handle
     of the stream that its producer works on, None where it is ready.
@@ -41,9 +41,9 @@ def is_on_device(image: object) -> TypeGuard[DeviceArray]:
 def describe(image: DeviceArray, consumer: int = NO_STREAM) -> DeviceImage:
     """Describe an array in GPU memory. Raises InputError unless it is uint8 [height, width, 3].
 
-    consumer: handle of the stream that will read or write it (none: it is only asked what it is). DLPack makes that
-    stream wait for the producer's; for the CUDA array interface the caller waits for `stream`. DLPack comes first: the
-    other interface of PyTorch's tensors does not say which stream they are made on.
+    consumer is the handle of the stream that will read or write it (none: it is only asked what it is). DLPack
+    makes that stream wait for the producer's; for the CUDA array interface the caller waits for `stream`.
+    DLPack comes first: the other interface of PyTorch's tensors does not say which stream they are made on.
     """
     if hasattr(image, "__dlpack__") and hasattr(image, "__dlpack_device__"):
         return _from_dlpack(image, consumer)
@@ -65,7 +65,7 @@ def _from_dlpack(image: DeviceArray, consumer: int) -> DeviceImage:
     try:
         view = StridedMemoryView.from_dlpack(image, stream_ptr=consumer)
     except Exception as error:  # of many types, by the producer
-        raise InputError(f"image in GPU memory cannot be taken over DLPack: {error}") from error
+        raise InputError(f"image in GPU memory cannot be taken over DLPack: {_text_of(error)}") from error
     if str(view.dtype) != "uint8":
         raise InputError(f"image in GPU memory must be uint8, got {view.dtype}")
     # Strides are in elements, which are bytes.

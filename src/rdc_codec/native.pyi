@@ -1,4 +1,4 @@
-"""Native entropy coder of the rdc codec. docs/entropy_coding.md describes the bytes.
+"""This module is the native entropy coder. docs/entropy_coding.md describes the bytes.
 
 Every function checks its arguments and raises ValueError naming the one that is wrong; arrays must
 be C-contiguous and of the exact type, nothing is converted. The GIL is released while coding, and
@@ -13,10 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from typing_extensions import Buffer
 
 class CorruptStream(ValueError):
-    """The data is not an encoding of any symbols under these indexes, tables and limit."""
+    """Says that the data encodes no symbols under these indexes, tables and limit."""
 
 class Tables:
-    """1 to 256 integer CDF tables.
+    """Holds 1 to 256 integer CDF tables.
 
     cdf: uint16 [N], all tables one after the other. Table t has sizes[t] + 2 entries, from 0 to
     1 << precision and strictly increasing: its symbols minimum[t], minimum[t] + 1, ... and, last, the
@@ -35,7 +35,7 @@ class Tables:
     def precision(self) -> int: ...
 
 class ScaleNetwork:
-    """The first half of the integer network: hyper-latent symbols -> guesses of indexes, and features; normative.
+    """Is the first half of the integer network: it makes guesses of indexes, and features, of z; normative.
 
     layers: (weight int8 [out, in, k, k] with k 1 or 3, bias int32 [out], shift uint8 or int32 [out]
     in 1..30, clip_max) each. clip_max is at most 127, in the last layer at most 255. ValueError if a
@@ -50,10 +50,10 @@ class ScaleNetwork:
         shuffle: int = 4,
     ) -> None: ...
     def __call__(self, z: NDArray[np.int32] | NDArray[np.int16] | NDArray[np.int8]) -> NDArray[np.uint8]:
-        """z [in, h, w] within +-127 -> uint8 [C, h * shuffle, w * shuffle]."""
+        """Return uint8 [C, h * shuffle, w * shuffle] of z [in, h, w], which lies within +-127."""
 
 class ScaleContext:
-    """The second half of the integer network: tables of latents that come in four passes; normative.
+    """Is the second half of the integer network: it tells the tables of latents in four passes; normative.
 
     Latent (c, i, j) is in pass `(order[i % 2][j % 2] + c // (latent / 4)) % 4`. With m the bit lengths of the known
     symbols' magnitudes (of the other branch's after those of its own),
@@ -77,10 +77,10 @@ class ScaleContext:
     def hidden(self) -> int: ...
     @property
     def other(self) -> int:
-        """Channels of another branch's symbols, all known from the first pass on."""
+        """Tells how many channels of another branch's symbols there are, which are known from the first pass on."""
 
 class ScaleState:
-    """The latents of one picture, pass by pass: `indexes` of the next pass, then `add` its symbols. For one thread."""
+    """Follows the latents of one picture: `indexes` of the next pass, then `add` its symbols. For one thread."""
 
     def __init__(
         self, context: ScaleContext, start: NDArray[np.uint8], other: NDArray[np.int32] | None = None
@@ -91,17 +91,17 @@ class ScaleState:
         """
 
     def indexes(self) -> NDArray[np.uint8]:
-        """Table of each latent of the next pass, in channel, row, column order: [latent * h * w / 4]."""
+        """Return the table of each latent of the next pass, in channel, row, column order: [latent * h * w / 4]."""
 
     def gather(self, plane: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The next pass's part of symbols [latent, h, w], in the same order."""
+        """Return the next pass's part of symbols [latent, h, w], in the same order."""
 
     def add(self, symbols: NDArray[np.int32]) -> None:
-        """The symbols of the next pass; the one after it is then the next."""
+        """Take the symbols of the next pass; the one after it is then the next."""
 
     @property
     def symbols(self) -> NDArray[np.int32]:
-        """Every symbol so far, [latent, h, w], zeros in passes to come. `add` writes into this array."""
+        """Return every symbol so far, [latent, h, w], zeros in passes to come. `add` writes into this array."""
 
 def encode(
     symbols: NDArray[np.int32] | NDArray[np.int16], indexes: NDArray[np.uint8], tables: Tables, limit: int
@@ -111,7 +111,7 @@ def encode(
 def decode(
     data: Buffer, indexes: NDArray[np.uint8], tables: Tables, limit: int, dtype: DTypeLike = "int32"
 ) -> NDArray[Any]:
-    """The symbols as a 1-D array of dtype (int32 or int16), as many as there are indexes.
+    """Return the symbols as a 1-D array of dtype (int32 or int16), as many as there are indexes.
 
     Raises CorruptStream for truncated or trailing bytes, a wrong final state, or a symbol beyond
     +-limit. The final states hold 15 bits of the symbols' CRC-32C (30 or all 32 of them where there are
@@ -135,24 +135,24 @@ class Decoder:
     """
 
     def __init__(self, data: Buffer) -> None:
-        """Raises CorruptStream for an odd number of bytes."""
+        """Start to read a segment. Raises CorruptStream for an odd number of bytes."""
 
     def read(
         self, indexes: NDArray[np.uint8], tables: Tables, limit: int, dtype: DTypeLike = "int32"
     ) -> NDArray[Any]:
-        """The next symbols, within +-limit, as `decode` returns them. Raises CorruptStream."""
+        """Return the next symbols, within +-limit, as `decode` does. Raises CorruptStream."""
 
     def finish(self) -> None:
-        """Raises CorruptStream for trailing bytes or a wrong final state."""
+        """End the segment. Raises CorruptStream for trailing bytes or a wrong final state."""
 
 def lanes(n: int) -> int:
-    """How many interleaved lanes code n symbols: 1 to 16, a power of two."""
+    """Tell how many interleaved lanes code n symbols: 1 to 16, a power of two."""
 
 def crc32c(buffer: Buffer, value: int = 0) -> int:
-    """CRC-32C (Castagnoli) of buffer; value is the checksum of what came before it."""
+    """Return the CRC-32C (Castagnoli) of buffer; value is the checksum of what came before it."""
 
 def set_simd(name: Literal["auto", "scalar", "avx2", "avx512"]) -> None:
-    """Choose the code path for the whole process, for tests. ValueError if this machine lacks it."""
+    """Choose the code path for the whole process, for tests. Raises ValueError if this machine lacks it."""
 
 def simd() -> str:
-    """The path in use: "scalar", "avx2" or "avx512". None changes a byte or a symbol."""
+    """Return the path in use: "scalar", "avx2" or "avx512". None of them changes a byte or a symbol."""

@@ -1,4 +1,4 @@
-"""Work on a stream of items by several threads, results in order, memory bounded."""
+"""Several threads work on a stream of items; results come in order, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[Result, None, None]:
-    """Results of `work` in the order of `items`, at most `workers` + 1 of them under way or waiting to be taken.
+    """Yield results of `work` in the order of `items`, at most `workers` + 1 of them under way or waiting.
 
     Items are read when there is room for them, in the thread that takes results. An exception of `work` is raised in
     place of its result and ends the iteration, one of `items` after the results of those before it; so does

@@ -1,4 +1,4 @@
-"""Pictures as users have them <-> the padded int8 tensors at the graphs' borders."""
+"""This module turns pictures as users have them into the graphs' padded int8 tensors, and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, _text_of
 from .types import HostImage, Picture
 
 _PLAIN_MODES = ("RGB", "L", "1", "P")
@@ -14,7 +14,7 @@ _CODED = "only 8-bit RGB, grey and palette pictures without transparency are"
 
 
 def size_of(image: HostImage) -> tuple[int, int]:
-    """(height, width) of what `to_rgb` would take, from its description alone: no pixel is decoded.
+    """Return (height, width) of what `to_rgb` would take, from its description alone: no pixel is decoded.
 
     Raises InputError for everything that is not an 8-bit picture with a rule: arrays must be uint8
     [H, W, 3]; PIL modes RGB, L, 1 and P are taken (grey is repeated into the three channels), while
@@ -53,7 +53,7 @@ def size_of(image: HostImage) -> tuple[int, int]:
 
 
 def _is_deep(image: Any) -> bool:
-    """Does a PIL image still to be decoded hold more than 8 bits a sample, which Pillow would drop?"""
+    """Tell whether a PIL image still to be decoded has more than 8 bits a sample, which Pillow would drop."""
     for codec, _, _, args in getattr(image, "tile", ()):
         values = args if isinstance(args, tuple) else (args,)
         if any(isinstance(v, str) and ";16" in v for v in values):
@@ -64,8 +64,10 @@ def _is_deep(image: Any) -> bool:
 
 
 def to_rgb(image: HostImage) -> Picture:
-    """uint8 [H, W, 3] of an array or a PIL image; raises InputError as `size_of` does, and for a PIL
-    image whose file turns out to be damaged."""
+    """Return an array or a PIL image as uint8 [H, W, 3].
+
+    Raises InputError as `size_of` does, and for a PIL image whose file turns out to be damaged.
+    """
     size_of(image)
     if isinstance(image, np.ndarray):
         return image
@@ -74,16 +76,19 @@ def to_rgb(image: HostImage) -> Picture:
     except MemoryError:
         raise
     except Exception as error:  # Pillow decodes files here, and its readers raise almost anything
-        raise InputError(f"damaged image: {error or type(error).__name__}") from None
+        raise InputError(f"damaged image: {_text_of(error)}") from None
 
 
 def to_tensor(rgb: np.ndarray, stride: int) -> np.ndarray:
-    """uint8 [H, W, 3] -> int8 [1, H', W', 3] of value - 128, edges repeated up to multiples of `stride`."""
+    """Return a picture, uint8 [H, W, 3], as int8 [1, H', W', 3] of value - 128.
+
+    Edges are repeated up to multiples of `stride`.
+    """
     pad = [(0, -side % stride) for side in rgb.shape[:2]]
     padded = np.pad(rgb, (*pad, (0, 0)), mode="edge")
     return (padded ^ np.uint8(0x80)).view(np.int8)[None]
 
 
 def from_tensor(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Inverse of `to_tensor`, without the padding; a new array."""
+    """Undo `to_tensor` and leave out the padding: return uint8 [height, width, 3], a new array."""
     return pixels[0, :height, :width].view(np.uint8) ^ np.uint8(0x80)

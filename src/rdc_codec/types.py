@@ -1,4 +1,4 @@
-"""What callers hand over and get back, as types; nothing here is needed at run time."""
+"""These types say what callers hand over and get back; none is needed at run time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class CudaArray(Protocol):
-    """An array in GPU memory with the CUDA array interface: CuPy, PyTorch, numba, pycuda."""
+    """Describes an array in GPU memory with the CUDA array interface: CuPy, PyTorch, numba, pycuda."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]: ...
 
 
 class DlpackArray(Protocol):
-    """An array with DLPack, in GPU memory: CuPy, PyTorch, JAX."""
+    """Describes an array with DLPack in GPU memory: CuPy, PyTorch, JAX."""
 
     def __dlpack__(self, *, stream: Any = ...) -> Any: ...
 
@@ -27,27 +27,27 @@ class DlpackArray(Protocol):
 
 
 class HasCudaStream(Protocol):
-    """A stream of cuda-core and whoever follows its protocol."""
+    """Describes a stream of cuda-core or of a library that follows its protocol."""
 
     def __cuda_stream__(self) -> tuple[int, int]: ...
 
 
 class HasHandle(Protocol):
-    """A stream of pycuda or numba."""
+    """Describes a stream of pycuda or numba."""
 
     @property
     def handle(self) -> Any: ...
 
 
 class HasPointer(Protocol):
-    """A stream of CuPy."""
+    """Describes a stream of CuPy."""
 
     @property
     def ptr(self) -> int: ...
 
 
 class TorchStream(Protocol):
-    """A stream of PyTorch."""
+    """Describes a stream of PyTorch."""
 
     @property
     def cuda_stream(self) -> int: ...

@@ -1,4 +1,4 @@
-"""What a user meets who installs the wheel, in fresh environments and outside the clone.
+"""Tries what a user meets who installs the wheel, in fresh environments and outside the clone.
 
     python tests/installation/check.py [--wheel FILE] [--keep FOLDER]
 
@@ -71,7 +71,7 @@ def run(
 
 
 class Environment:
-    """A fresh virtual environment, and a folder of the user's beside it."""
+    """Makes a fresh virtual environment, and a folder of the user's beside it."""
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder / "venv", with_pip=True)
@@ -106,7 +106,7 @@ def build_wheel(work: Path) -> Path:
 
 
 def other_wheel(folder: Path) -> Path:
-    """A wheel of somebody else's with a package `runtime`."""
+    """Make a wheel of somebody else's with a package `runtime`."""
     path = folder / "somebodys_runtime-1.0-py3-none-any.whl"
     about = "somebodys_runtime-1.0.dist-info"
     files = {

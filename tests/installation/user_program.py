@@ -1,4 +1,4 @@
-"""What an application does with the codec; `mypy --strict` must have nothing to say about it."""
+"""This program does what an application does with the codec; `mypy --strict` must find nothing in it."""
 
 from __future__ import annotations
 

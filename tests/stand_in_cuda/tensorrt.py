@@ -1,4 +1,4 @@
-"""What src/rdc_codec/backends/tensorrt.py calls of TensorRT, in the place of which ONNX Runtime computes on the CPU.
+"""This offers what src/rdc_codec/backends/tensorrt.py calls of TensorRT; ONNX Runtime computes, on the CPU.
 
 An engine is JSON: {"graph": path of the ONNX file, "sides": [fewest, most strides of 64 pixels], "batch": most}.
 `tests/test_backends.py` has the names checked that are used here, against TensorRT-lean.

@@ -1,4 +1,4 @@
-"""What the networks run on. A backend is asked for by name; `auto` takes the best one that works."""
+"""A backend is what the networks run on. It is asked for by name; `auto` takes the best one that works."""
 
 from __future__ import annotations
 

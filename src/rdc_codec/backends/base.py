@@ -1,4 +1,4 @@
-"""What every backend is."""
+"""This module says what every backend is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Inputs = Mapping[str, Any]  # name of the tensor -> array; "pixels" may be a pic
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """Says what a codec's networks run on. name: what to ask for it by. device: what it runs on. why: it was taken."""
+    """Says what a codec's networks run on.
+
+    name: what a caller asks for it by. device: what it runs on. why: the reason why it was taken.
+    """
 
     name: str
     device: str
@@ -26,9 +29,9 @@ class BackendInfo:
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """What a codec asks of its backend, as `rdc_codec.Codec` does.
+    """Says what a codec asks of its backend; the fields are arguments of `rdc_codec.Codec`.
 
-    threads, session_options: of ONNX Runtime. device, cuda_graphs: of a GPU.
+    threads and session_options are for ONNX Runtime, device and cuda_graphs for a GPU.
     """
 
     threads: int | None = None
@@ -40,8 +43,8 @@ class BackendOptions:
 class Backend(Protocol):
     """Runs the graphs of a bundle; safe to call from several threads.
 
-    parallel: a batch may have several pictures under way in it at once. Those that take pictures in GPU memory are
-    `rdc_codec.backends.gpu_pool.GpuBackend`s.
+    parallel says whether a batch may have several pictures under way in it at once. Backends that take
+    pictures in GPU memory are `rdc_codec.backends.gpu_pool.GpuBackend`s.
     """
 
     info: BackendInfo

@@ -1,4 +1,4 @@
-"""Streams and memory of an NVIDIA GPU, through cuda-core."""
+"""This module gives streams and memory of an NVIDIA GPU, through cuda-core."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BackendError, InputError
+from ..errors import BackendError, InputError, _text_of
 from ..interop import DeviceImage
 from . import cuda_graph
 from .cuda_graph import CudaGraph, check
@@ -31,12 +31,12 @@ def no_capture() -> contextlib.AbstractContextManager[Any]:
 
 
 class Gpu:
-    """A GPU and the CUDA context that everything of a backend lives in.
+    """Holds a GPU and the CUDA context that everything of a backend lives in.
 
-    number: of the device (None: that of the calling thread's context, else 0). graphs_enabled: may its streams capture
-    CUDA graphs? The context is the calling thread's if it has one on that device, which is how applications built on
-    pycuda keep theirs, else the device's primary one, which PyTorch, CuPy and numba use. Raises BackendError where
-    there is no driver or device.
+    number is that of the device (None: that of the calling thread's context, else 0). graphs_enabled says
+    whether its streams may capture CUDA graphs. The context is the calling thread's if it has one on that
+    device, which is how applications built on pycuda keep theirs, else the device's primary one, which PyTorch,
+    CuPy and numba use. Raises BackendError where there is no driver or device.
     """
 
     def __init__(self, number: int | None, graphs_enabled: bool = True) -> None:
@@ -56,7 +56,7 @@ class Gpu:
             with self.current(), no_capture():
                 self.pad, self.crop = (compiled.get_kernel(n) for n in ("pad_pixels", "crop_pixels"))
         except Exception as error:  # libraries that are missing, errors of the driver: no common base class
-            raise BackendError(f"no usable GPU: {error}") from error
+            raise BackendError(f"no usable GPU: {_text_of(error)}") from error
         self.name = self.device.name
 
     def _own_context(self) -> int:
@@ -69,14 +69,14 @@ class Gpu:
         return before if own else primary
 
     def is_primary(self) -> bool:
-        """Is the context the one that the CUDA runtime uses, and all that is built on it?"""
+        """Tell whether the context is the one that the CUDA runtime uses, and all that is built on it."""
         driver, number = self.driver, self.device.device_id
         primary = int(check(driver.cuDevicePrimaryCtxRetain(number)))
         check(driver.cuDevicePrimaryCtxRelease(number))
         return primary == self.context
 
     def driver_version(self) -> int:
-        """1000 * major + 10 * minor of the CUDA version that the driver is for."""
+        """Return 1000 * major + 10 * minor of the CUDA version that the driver is for."""
         return int(check(self.driver.cuDriverGetVersion()))
 
     def _current(self) -> int:
@@ -96,7 +96,7 @@ class Gpu:
 
 
 class DeviceMemory:
-    """Memory of the GPU, freed with this. Freeing waits for what the GPU does, whichever stream that is on."""
+    """Owns memory of the GPU and frees it. Freeing waits for what the GPU does, whichever stream that is on."""
 
     def __init__(self, gpu: Gpu, size: int) -> None:
         """Allocate in the GPU's context, which must be current."""
@@ -113,7 +113,7 @@ class DeviceMemory:
 
 
 class PinnedMemory:
-    """Memory of the host that the GPU copies from and to by itself, freed with this, in whichever thread that is."""
+    """Owns memory of the host that the GPU copies from and to by itself; any thread may free it."""
 
     def __init__(self, gpu: Gpu, size: int) -> None:
         """Allocate in the GPU's context, which must be current."""
@@ -128,7 +128,7 @@ class PinnedMemory:
 
 
 class DevicePicture(DeviceMemory):
-    """A decoded picture in GPU memory, uint8 [height, width, 3], packed.
+    """Holds a decoded picture in GPU memory: uint8 [height, width, 3], packed.
 
     It has `__cuda_array_interface__` and `__dlpack__`, so `cupy.asarray`, `torch.as_tensor`,
     `numba.cuda.as_cuda_array` and the like take it without a copy; `pointer` is the address. Where waiting when it is
@@ -159,7 +159,7 @@ class DevicePicture(DeviceMemory):
 
 
 class _OwnedStream:
-    """A stream in the GPU's context (cuda-core takes the device's primary one from 1.3 on), destroyed with this.
+    """Owns a stream in the GPU's context (cuda-core from 1.3 on would take the device's primary one).
 
     It is an object of its own so that what refers to the `CudaStream` weakly, as sessions on it do, goes before.
     """
@@ -177,7 +177,7 @@ class _OwnedStream:
 
 
 class CudaStream:
-    """A stream of an NVIDIA GPU; `rdc_codec.backends.gpu_pool.GpuStream` says what each method does."""
+    """Implements a stream of an NVIDIA GPU; `rdc_codec.backends.gpu_pool.GpuStream` says what each method does."""
 
     def __init__(self, gpu: Gpu) -> None:
         from cuda.core import Stream

@@ -1,4 +1,4 @@
-"""CUDA graphs: the capture of what is queued on a stream, and its replay."""
+"""This module captures what is queued on a stream as a CUDA graph, and replays it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check(result: tuple[Any, ...]) -> Any:
 
 
 class CudaGraph:
-    """Work of a stream that can be queued again with one call."""
+    """Holds work of a stream that can be queued again with one call."""
 
     def __init__(self, gpu_stream: CudaStream, executable: Any) -> None:
         self._gpu_stream, self._executable = gpu_stream, executable

@@ -1,4 +1,4 @@
-"""What the backends on a GPU share: workers with a stream each, and buffers that are kept from picture to picture.
+"""The backends on a GPU share this: workers with a stream each, and buffers kept from picture to picture.
 
 A `GpuStream` is a CUDA stream with the memory operations that go through it (`CudaStream` in cuda.py). `Buffers` are
 what one graph needs at one size: a block on the device and one in pinned host memory for each of its tensors, and what
@@ -12,12 +12,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from queue import Empty, LifoQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..bundle import HYPER_STRIDE, Bundle, Tensor
-from ..errors import BackendError, CodecError, InputError, LimitError
+from ..bundle import Bundle, Size, Tensor
+from ..errors import BackendError, CodecError, InputError, LimitError, _text_of
 from ..interop import DeviceImage, describe, is_on_device
 from .base import BackendInfo, Inputs, is_out_of_memory
 
@@ -26,23 +26,15 @@ MAX_KEPT = 4  # buffers that a worker keeps: both ways of two sizes
 Launch = Callable[[], None]
 
 
-class Size(NamedTuple):
-    """The size that a graph runs at: n pictures of rows x columns strides of 64 pixels."""
-
-    n: int
-    rows: int
-    columns: int
-
-
 class Block(Protocol):
-    """Memory, on the device or pinned on the host; freed when nothing refers to it any more."""
+    """Describes memory, on the device or pinned on the host; it is freed when nothing refers to it any more."""
 
     @property
     def pointer(self) -> int: ...
 
 
 class CapturedWork(Protocol):
-    """Work of a stream that can be queued again with one call: a CUDA graph."""
+    """Describes work of a stream that can be queued again with one call: a CUDA graph."""
 
     def launch(self) -> None:
         """Queue the work on the stream that it was captured from."""
@@ -50,7 +42,10 @@ class CapturedWork(Protocol):
 
 
 class GpuStream(Protocol):
-    """A stream of a GPU. The work is queued on it, and the caller keeps the memory until it has been waited for."""
+    """Describes a stream of a GPU.
+
+    Work is queued on it, and the caller keeps the memory until it has been waited for.
+    """
 
     handle: int
 
@@ -75,7 +70,7 @@ class GpuStream(Protocol):
         ...
 
     def pad(self, image: DeviceImage, block: Block, rows: int, columns: int) -> None:
-        """Queues uint8 picture -> int8 [rows, columns, 3] of value - 128, edges repeated."""
+        """Queues a copy of a uint8 picture to int8 [rows, columns, 3] of value - 128, with its edges repeated."""
         ...
 
     def crop(self, block: Block, columns: int, image: DeviceImage) -> None:
@@ -119,7 +114,10 @@ class Launcher(Protocol):
 
 
 class Buffers:
-    """Memory of one graph at one size. inputs, outputs: what the tensors are; shapes: theirs at this size."""
+    """Holds the memory of one graph at one size.
+
+    inputs, outputs: the tensors. shapes: theirs at this size, by name. device, host: their memory, by name.
+    """
 
     def __init__(self, gpu_stream: GpuStream, bundle: Bundle, graph: str, size: Size) -> None:
         self.inputs, self.outputs = bundle.inputs[graph], bundle.outputs[graph]
@@ -138,7 +136,7 @@ class Buffers:
 
 
 class Worker:
-    """A stream and the buffers that were used on it last, at most MAX_KEPT."""
+    """Owns a stream and the buffers that were used on it last, at most MAX_KEPT."""
 
     def __init__(self, gpu_stream: GpuStream) -> None:
         self.gpu_stream = gpu_stream
@@ -156,7 +154,10 @@ class Worker:
 
 
 class Pool:
-    """Workers, made when all others are busy; at most so many. One that an error left in doubt is not used again."""
+    """Lends workers, and makes one when all others are busy, up to a limit.
+
+    A worker that an error left in doubt is not used again.
+    """
 
     def __init__(self, make: Callable[[], Worker], most: int) -> None:
         self._make = make
@@ -196,7 +197,7 @@ class GpuBackend:
         open_stream: Callable[[], GpuStream],
         trial: tuple[str, Size] = ("decode_base", Size(1, 1, 1)),
     ) -> None:
-        """Runs nothing yet. trial: graph and size that `try_out` runs."""
+        """Keep what is given and run nothing yet. trial: the graph and the size that `try_out` runs."""
         self.info = info
         self._bundle, self._launcher, self._trial = bundle, launcher, trial
         self._pool = Pool(lambda: Worker(open_stream()), MAX_WORKERS)
@@ -267,7 +268,7 @@ class GpuBackend:
         except Exception as error:  # of CUDA, TensorRT and ONNX Runtime, which share no base class
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to run {graph}") from error
-            raise BackendError(f"{self.info.name} failed in {graph}: {error}") from error
+            raise BackendError(f"{self.info.name} failed in {graph}: {_text_of(error)}") from error
 
     def _size(self, inputs: Inputs) -> Size:
         """Tell the size of a graph's inputs. Raises InputError for an array in GPU memory that is no picture."""
@@ -280,7 +281,7 @@ class GpuBackend:
         else:
             image = describe(pixels)
             n, height, width = 1, image.height, image.width
-        return Size(n, -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE))
+        return Size.of_pictures(n, height, width)
 
 
 def _check_target(target: DeviceImage, height: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the embedded default."""
+"""This backend is ONNX Runtime on the CPU, which is there wherever the package is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ..bundle import WEIGHTS, Bundle
-from ..errors import BackendError, CorruptError, InputError, LimitError
+from ..errors import BackendError, CorruptError, InputError, LimitError, _text_of
 from .base import BackendInfo, Inputs, is_out_of_memory
 
 LARGE_BYTES = 8 << 20  # of inputs: about 2.7 megapixels to encode, 4 to decode
@@ -42,16 +42,19 @@ def open_session(
         # Once more: a bundle that was replaced since then would not fit the tables in memory.
         bundle.check_files((file, WEIGHTS))
     except (ValueError, OSError) as error:
-        raise CorruptError(f"{path} has changed since the bundle was loaded: {error}") from error
+        raise CorruptError(f"{path} has changed since the bundle was loaded: {_text_of(error)}") from error
     try:
         return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions share no public base class
-        raise BackendError(f"ONNX Runtime cannot load {path}: {error}") from error
+        raise BackendError(f"ONNX Runtime cannot load {path}: {_text_of(error)}") from error
 
 
 class OnnxRuntimeBackend:
-    """One session per graph, made when first used. `session_options` (an onnxruntime.SessionOptions)
-    is used as it is; `threads` sets the intra-op threads of default options."""
+    """Runs each graph in a session of its own, made when it is first used.
+
+    session_options (an onnxruntime.SessionOptions) are used as they are; without them, threads says how many
+    intra-op threads a session has.
+    """
 
     parallel = False  # the networks of one picture use all cores already
 
@@ -81,4 +84,4 @@ class OnnxRuntimeBackend:
         except Exception as error:
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to run {graph}") from error
-            raise BackendError(f"ONNX Runtime failed in {graph}: {error}") from error
+            raise BackendError(f"ONNX Runtime failed in {graph}: {_text_of(error)}") from error

@@ -1,4 +1,6 @@
-"""ONNX Runtime on an NVIDIA GPU: bound buffers, a session for each stream, CUDA graphs where sizes repeat.
+"""This backend is ONNX Runtime on an NVIDIA GPU.
+
+Buffers are bound, each stream has sessions of its own, and CUDA graphs replay sizes that repeat.
 
 CUDA graphs are captured here, around a run, and not by ONNX Runtime (`enable_cuda_graph`): it captures in CUDA's
 global mode, in which an allocation anywhere in the application fails meanwhile; it keeps one for each thread, and
@@ -29,9 +31,9 @@ MAX_FAILED_CAPTURES = 2  # capturing a session is given up after so many failure
 
 
 class _Session:
-    """A session, and whose launch ran in it last: its convolutions keep plans for one size only, the last.
+    """Holds a session, and knows whose launch ran in it last: convolutions keep plans for the last size only.
 
-    attempts_left: how many more captures may fail.
+    attempts_left says how many more captures may fail.
     """
 
     def __init__(self, session: ort.InferenceSession, attempts_left: int) -> None:
@@ -53,7 +55,7 @@ class _Session:
 
 
 class OrtLaunch:
-    """A graph at one size: runs, and from the third in a row of this size on one CUDA graph.
+    """Runs a graph at one size; from the third run in a row of this size on it replays a CUDA graph instead.
 
     Another size in the session takes it back to runs: what the CUDA graph refers to may be gone by then.
     """
@@ -114,7 +116,7 @@ def _shares_memory(options: ort.SessionOptions) -> bool:
 class OnnxLauncher:
     """Opens a session for each graph on each stream, because a session has one stream.
 
-    provider: the execution provider. kind, number: of the device that buffers are on.
+    provider is the execution provider; kind and number tell the device that the buffers are on.
     """
 
     def __init__(

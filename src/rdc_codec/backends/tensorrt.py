@@ -1,4 +1,6 @@
-"""TensorRT engines of export/to_engine.py: a context for each size, CUDA graphs from its second picture on."""
+"""This backend runs the TensorRT engines of export/to_engine.py.
+
+Each size has an execution context, and a CUDA graph from its second picture on."""
 
 from __future__ import annotations
 
@@ -8,12 +10,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle
-from ..errors import BackendError, CodecError, CorruptError
+from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle, Size
+from ..errors import BackendError, CodecError, CorruptError, _text_of
 from .base import BackendInfo, BackendOptions
 from .cuda import CudaStream, Gpu, no_capture
 from .cuda_graph import CudaGraph
-from .gpu_pool import Buffers, GpuBackend, GpuStream, Launch, Size
+from .gpu_pool import Buffers, GpuBackend, GpuStream, Launch
 
 RECORD = "engines.json"
 FIELDS = {"file", "sha256", "graph", "weights", "version", "gpu", "version_compatible", "plugins", "library"}
@@ -161,7 +163,7 @@ class TensorRtLauncher:
 
 
 class EngineLaunch:
-    """The first call sets up what TensorRT defers, the second is captured, later ones replay the graph."""
+    """Runs an engine: the first call sets up what TensorRT defers, the second is captured, later ones replay it."""
 
     def __init__(self, gpu_stream: CudaStream, context: Any, scratch: Any) -> None:
         self._gpu_stream, self._context, self._scratch = gpu_stream, context, scratch
@@ -213,7 +215,7 @@ def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], options: Bac
     except CodecError:
         raise
     except Exception as error:
-        raise BackendError(f"TensorRT cannot load the engines of {bundle.path}: {error}") from error
+        raise BackendError(f"TensorRT cannot load the engines of {bundle.path}: {_text_of(error)}") from error
     info = BackendInfo("tensorrt", gpu.name, "asked for")
     return GpuBackend(info, bundle, launcher, lambda: CudaStream(gpu), trial)
 
