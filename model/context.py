@@ -13,6 +13,17 @@ from model.layers import blocks, conv1x1
 PASS_ORDER = ((0, 2), (3, 1))
 
 
+def _pass_order(device: torch.device) -> Tensor:
+    """PASS_ORDER on a device, int64 [2, 2]."""
+    if device.type != "cuda":
+        return torch.tensor(PASS_ORDER, device=device)
+    # Computed there: a CUDA graph cannot be captured while anything is copied from the CPU.
+    (_, right), (below, across) = PASS_ORDER
+    row = torch.arange(2, device=device)[:, None]
+    column = torch.arange(2, device=device)
+    return below * row + right * column + (across - below - right) * row * column
+
+
 def pass_of(latent: Tensor) -> Tensor:
     """The pass that codes each element of a latent [N, C, h, w]: int64 [1, C, h, w] of 0 to 3.
 
@@ -20,7 +31,7 @@ def pass_of(latent: Tensor) -> Tensor:
     (export/function_bodies.py says why).
     """
     channels, height, width = latent.shape[1:]
-    order = torch.tensor(PASS_ORDER, device=latent.device)
+    order = _pass_order(latent.device)
     group = torch.arange(QUADTREE_PASSES, device=latent.device)[:, None, None]
     corners = ((order + group) % QUADTREE_PASSES)[:, None, None, :, None, :]
     tiled = corners.expand(-1, channels // QUADTREE_PASSES, height // 2, -1, width // 2, -1)

@@ -15,7 +15,7 @@ LOG2 = math.log(2.0)
 
 
 def sigma_of(index: Tensor) -> Tensor:
-    """Standard deviation of table `index` (continuous while training): low * (high / low)^(index / 63)."""
+    """Return the standard deviation of table `index` (continuous while training): low * (high / low)^(index / 63)."""
     return SIGMA_LOW * torch.exp(index * (math.log(SIGMA_HIGH / SIGMA_LOW) / (SCALE_TABLES - 1)))
 
 
@@ -32,7 +32,7 @@ class LatentRate(nn.Module):
         self.lower_bound = LowerBound(1e-9)
 
     def gaussian_shares(self) -> Tensor:
-        """Of each table, float [64] in (0, 1)."""
+        """Return the share of the Gaussian in each table, float [64] in (0, 1)."""
         return torch.sigmoid(self.shape)
 
     def forward(self, r: Tensor, index: Tensor) -> Tensor:
@@ -44,7 +44,8 @@ class LatentRate(nn.Module):
         near = 1 - 0.5 * (torch.exp(rate * (r + 0.5)) + torch.exp(rate * (0.5 - r).clamp_min(0)))
         far = -0.5 * torch.exp(rate * (r - 0.5).clamp_min(0)) * torch.expm1(rate)
         laplace = torch.where(r < 0.5, near, far)
-        share = self.gaussian_shares()[index.detach().long()]
+        # Indexing would sort all elements in its gradient on a GPU; this one adds them up.
+        share = self.gaussian_shares().index_select(0, index.detach().long().flatten()).view_as(r)
         return -torch.log(self.lower_bound(laplace + share * (gaussian - laplace))) / LOG2
 
 

