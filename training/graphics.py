@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import json.decoder
 import keyword
 import re
@@ -75,7 +76,7 @@ class Theme:
         self.dark = random.random() < 0.38 if dark is None else dark
         tint = hue(random, (0, 0.6), (0.4, 1))
         if self.dark:
-            depth = random.uniform(0, 0.14)
+            depth = random.uniform(0, 0.17)
             self.page = mix(BLACK, mix(tint, (128, 128, 128), 0.5), 2 * depth)
             self.panel = mix(self.page, WHITE, random.uniform(0.03, 0.09))
             self.ink = mix(WHITE, tint, random.uniform(0, 0.2))
@@ -332,8 +333,8 @@ class _Widgets:
         self.random, self.canvas, self.theme = random, canvas, theme
         self.script = _script(random) if random.random() < 0.5 else "english"
         self.font = choose(random, self.script, _between(random, 10, 17), SANS, ASIAN)
-        if self.script == "english" and self.font.family == "noto-cjk":
-            self.font = Font("roboto", "regular", self.font.size)
+        if self.script == "english" and self.font.family in ASIAN.values():
+            self.font = Font(SANS["roboto"], "regular", self.font.size)
         self.radius = float(random.choice([0, 3, 6, 9]))
         self.em = self.font.size
 
@@ -692,7 +693,7 @@ def _plot_fonts() -> tuple[str, ...]:
 
     names = ["DejaVu Sans", "DejaVu Serif", "STIXGeneral"]
     for family in ("roboto", "lato"):
-        path = Font(family, "regular", 10).face.path
+        path = Font(SANS[family], "regular", 10).face.path
         font_manager.fontManager.addfont(str(path))
         names.append(font_manager.FontProperties(fname=str(path)).get_name())
     return tuple(names)
@@ -751,8 +752,9 @@ def _axes(random: Random, axes) -> None:  # type: ignore[no-untyped-def]
     elif what == 3:
         groups = _between(random, 1, 3)
         for k in range(groups):
+            edge = "black" if random.random() < 0.4 else None
             axes.bar(np.arange(6) + 0.8 * k / groups, random.gamma(3, 2, 6), 0.8 / groups, label=names[k],
-                     hatch=random.choice(["", "", "//", ".."]), edgecolor="black" if random.random() < 0.4 else None)  # fmt: skip
+                     hatch=random.choice(["", "", "//", ".."]), edgecolor=edge)  # fmt: skip
         axes.set_xticks(np.arange(6), names, rotation=random.choice([0, 30, 90]), fontsize="small")
         if groups > 1:
             axes.legend(fontsize="small")
@@ -939,9 +941,13 @@ def _figure(random: Random, shapes: Shapes, x: float, y: float, size: float, lin
                      [x + 0.28 * size, y + 0.6 * size], [x + 0.35 * size, y + 1.5 * size]])  # fmt: skip
     shapes.polygon(_points(_curve(body)), cloth, ink, line)
     for direction in (-1, 1):
-        hand = np.array([[x + direction * 0.28 * size, y + 0.65 * size],
-                         [x + direction * random.uniform(0.5, 0.75) * size, y + 0.9 * size],
-                         [x + direction * random.uniform(0.5, 0.95) * size, y + random.uniform(0.3, 1.3) * size]])  # fmt: skip
+        hand = np.array(
+            [
+                [x + direction * 0.28 * size, y + 0.65 * size],
+                [x + direction * random.uniform(0.5, 0.75) * size, y + 0.9 * size],
+                [x + direction * random.uniform(0.5, 0.95) * size, y + random.uniform(0.3, 1.3) * size],
+            ]
+        )
         shapes.stroke(_points(_curve(hand)), ink, 0.14 * size + 2 * line)
         shapes.stroke(_points(_curve(hand)), cloth, 0.14 * size)
         shapes.ellipse(_points(hand)[-1], (0.11 * size, 0.11 * size), skin, ink, line)
@@ -962,8 +968,9 @@ def _figure(random: Random, shapes: Shapes, x: float, y: float, size: float, lin
         [[x - 0.2 * size, y + 0.2 * size], [x, y + 0.2 * size + bend], [x + 0.2 * size, y + 0.2 * size]]
     )
     shapes.stroke(_points(_curve(mouth)), ink, line)
-    hair = np.stack([x + 0.52 * size * np.cos(np.linspace(np.pi, 2 * np.pi, 9)),
-                     y - 0.1 * size + 0.5 * size * np.sin(np.linspace(np.pi, 2 * np.pi, 9)) * random.uniform(0.85, 1.3, 9)], 1)  # fmt: skip
+    turn = np.linspace(np.pi, 2 * np.pi, 9)
+    strands = y - 0.1 * size + 0.5 * size * np.sin(turn) * random.uniform(0.85, 1.3, 9)
+    hair = np.stack([x + 0.52 * size * np.cos(turn), strands], 1)
     if random.random() < 0.7:
         shapes.polygon(_points(hair), hue(random, (0.2, 0.9), (0.1, 0.9)), ink, line)
 
@@ -1180,8 +1187,8 @@ def _city(random: Random, height: int, width: int) -> np.ndarray:
     reach = np.arange(-0.9 * side, 0.9 * side, cell)
     us, vs = (reach + random.normal(size=len(reach)) * 0.12 * cell for _ in range(2))
     if random.random() < 0.7:
-        for u, u_next in zip(us, us[1:], strict=False):
-            for v, v_next in zip(vs, vs[1:], strict=False):
+        for u, u_next in itertools.pairwise(us):
+            for v, v_next in itertools.pairwise(vs):
                 if random.random() < 0.55:
                     inset = 0.14 * cell
                     split = u + (u_next - u) * random.uniform(0.35, 0.65)
@@ -1454,7 +1461,7 @@ def _bitmap_text(random: Random, height: int, width: int) -> np.ndarray:
     ground = _one_of(random, BLACK, (0, 0, 168), (40, 40, 90), (20, 30, 20))
     ink = _one_of(random, (51, 255, 51), (255, 176, 0), (220, 220, 220), (165, 165, 255))
     canvas = Canvas(rows, columns, ground, "none")
-    font = Font("dejavu-mono", "regular", _between(random, 8, 12))
+    font = Font(MONO["dejavu-mono"], "regular", _between(random, 8, 12))
     lines = _sources()[random.integers(len(_sources()))]
     first = _between(random, 0, len(lines) - 100)
     for k in range(rows // (font.size + 2)):

@@ -141,7 +141,8 @@ WORDS = {
             "我们 的 生活 是 在 一个 城市 里， 这 有 很多 人 和 中国 北京 上海 大学 研究 发展 经济 问题 没有 可以 "
             "时间 工作 学生 世界 国家 社会 因为 所以 但是。 今天 天气 很好， 新闻 报道 设置 登录 注册 搜索 下载"
         ),
-        "korean": "이 그 것은 수 있다 하는 사람이 한국 서울 대학교 시간 오늘은 날씨가 좋습니다. 우리 나라의 문화와 경제 설정 검색 확인 취소 로그인 새로운",
+        "korean": "이 그 것은 수 있다 하는 사람이 한국 서울 대학교 시간 "
+        "오늘은 날씨가 좋습니다. 우리 나라의 문화와 경제 설정 검색 확인 취소 로그인 새로운",
     }.items()
 }
 UNSPACED = ("japanese", "chinese")  # written without spaces between words
@@ -152,14 +153,14 @@ RIGHT_TO_LEFT = ("hebrew",)
 class Font:
     """One style of a typeface at a size in pixels."""
 
-    family: str
+    family: Family
     style: str
     size: int
 
     @property
     def face(self) -> ImageFont.FreeTypeFont:
         """Pillow's font, loaded once."""
-        described = FAMILIES[self.family]
+        described = self.family
         return load(
             described.package,
             f"{described.folder}/{getattr(described, self.style)}",
@@ -198,11 +199,11 @@ def load(package: str, file: str, size: int, bold: bool = False) -> ImageFont.Fr
 
 def choose(random: np.random.Generator, script: str, size: int, *groups: dict[str, Family]) -> Font:
     """A regular font among the groups (all typefaces by default) that covers the script."""
-    families = {name: family for group in groups or (FAMILIES,) for name, family in group.items()}
-    names = [name for name, family in families.items() if script in family.scripts]
-    if not names:
-        names = [name for name, family in FAMILIES.items() if script in family.scripts]
-    return Font(names[random.integers(len(names))], "regular", size)
+    given = [family for group in groups or (FAMILIES,) for family in group.values()]
+    families = [family for family in given if script in family.scripts]
+    if not families:
+        families = [family for family in FAMILIES.values() if script in family.scripts]
+    return Font(families[random.integers(len(families))], "regular", size)
 
 
 @lru_cache
