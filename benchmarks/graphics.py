@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -128,7 +130,7 @@ int main(int argc, char **argv)
     return argc > 9 ? 0x7f : EXIT_SUCCESS;
 }"""
 
-HERO = """
+TOADSTOOL = """
 ................
 ......kkkk......
 ....kkrrrrkk....
@@ -201,8 +203,8 @@ def text_light() -> np.ndarray:
     )
     canvas.line([(28, 76), (SIZE - 28, 76)], BLACK)
     words = PROSE.split()
-    _set(canvas, (28, 88, 244), words[:128], body, BLACK, 1.3)
-    _set(canvas, (268, 88, 484), words[100:], body, BLACK, 1.3)
+    _set(canvas, (28, 88, 244), words[:92], body, BLACK, 1.3)
+    _set(canvas, (268, 88, 484), words[92:], body, BLACK, 1.3)
     canvas.text((SIZE / 2, 492), "– 7 –", body, BLACK, "ma")
     return canvas.pixels
 
@@ -274,7 +276,7 @@ def editor() -> np.ndarray:
         y = 3 + number * step
         canvas.text((34, y), str(number + 1), font, (147, 161, 161), "ra")
         x, comment = 48.0, False
-        for piece in line.replace("(", " ( ").split(" "):
+        for piece in re.findall(r"\s+|[(]|[^\s(]+", line):
             comment = comment or piece == "/*"
             if comment:
                 colour = (147, 161, 161)
@@ -289,12 +291,12 @@ def editor() -> np.ndarray:
             else:
                 colour = (88, 110, 117)
             canvas.text((x, y), piece, font, colour)
-            x += advance * (len(piece) + 1)
+            x += advance * len(piece)
             comment = comment and piece != "*/"
     return canvas.pixels
 
 
-def _figure() -> tuple[object, Callable[[], np.ndarray]]:
+def _figure() -> tuple[Any, Callable[[], np.ndarray]]:
     """A figure of Matplotlib and what draws it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -312,7 +314,7 @@ def _figure() -> tuple[object, Callable[[], np.ndarray]]:
 def line_plot() -> np.ndarray:
     """Curves on logarithmic axes with bars of error."""
     figure, finished = _figure()
-    axes = figure.subplots()  # type: ignore[attr-defined]
+    axes = figure.subplots()
     x = np.geomspace(1, 1000, 16)
     for k, name in enumerate(("plain", "tiled", "fused", "fused, half")):
         y = 40 * x ** (0.9 - 0.12 * k) / (1 + x / 900) / (k + 1)
@@ -328,7 +330,7 @@ def line_plot() -> np.ndarray:
 def bar_plot() -> np.ndarray:
     """Stacked horizontal bars with their numbers."""
     figure, finished = _figure()
-    axes = figure.subplots()  # type: ignore[attr-defined]
+    axes = figure.subplots()
     shares = np.random.default_rng(42).dirichlet([3, 3, 2, 1], 9) * 100
     left = np.zeros(9)
     colours = ("#264653", "#2a9d8f", "#e9c46a", "#e76f51")
@@ -454,7 +456,7 @@ def pixel_art() -> np.ndarray:
     put(HOUSE, 12, 80)
     put(HOUSE, 84, 80)
     for left, top in ((34, 81), (52, 81), (104, 81), (60, 48)):
-        put(HERO, left, top)
+        put(TOADSTOOL, left, top)
     for left in range(48, 96, 8):
         scene[64:72, left : left + 8] = PALETTE["c"]
         scene[64:72, left] = scene[71, left : left + 8] = PALETTE["b"]

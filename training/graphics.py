@@ -19,6 +19,7 @@ import textwrap
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -434,7 +435,7 @@ def _window(random: Random, canvas: Canvas, box: tuple[int, int, int, int], them
     else:
         _icon(random, canvas, right - 2 * em, top + 0.6 * em, em, readable(bar), bar)
     if random.random() < 0.6:
-        x = left + em
+        x: float = left + em
         canvas.box((left, y, right, y + 1.9 * em), theme.panel)
         while x < right - 5 * em:
             name = widgets.label(1, 1)
@@ -528,12 +529,12 @@ def _content(random: Random, canvas: Canvas, box: tuple[int, int, int, int], wid
             fill = theme.accent if own else mix(theme.page, theme.ink, 0.1)
             if not own:
                 canvas.panel((left, y, left + 2 * em, y + 2 * em), hue(random, (0.4, 0.9), (0.5, 0.9)), em)
-            tall = (1.4 * count + 0.8) * em
-            canvas.panel((x, y, x + wide, y + tall), fill, em)
+            end = y + round((1.4 * count + 0.8) * em)
+            canvas.panel((x, y, x + wide, end), fill, em)
             for k in range(count):
                 said = widgets.fitting(wide - 1.6 * em, 2, 7)
                 canvas.text((x + 0.8 * em, y + (0.5 + 1.4 * k) * em), said, font, readable(fill))
-            y += round(tall + 0.7 * em)
+            y = end + round(0.7 * em)
     else:
         _column(random, canvas, (left, y, right, bottom - 2 * em), theme, font, widgets.script)
         canvas.box((left, bottom - 0.5 * em, right, bottom + 0.8 * em), theme.page)
@@ -674,8 +675,8 @@ def code(random: Random, height: int, width: int) -> np.ndarray:
             canvas.text((left + gutter + column * advance, at), piece, style, colours.get(kind, theme.ink))
             column += len(piece)
         if k == current and random.random() < 0.5:
-            x = left + gutter + len(line) * advance
-            canvas.box((x, at, x + 2, at + em), theme.ink)
+            caret = left + gutter + len(line) * advance
+            canvas.box((caret, at, caret + 2, at + em), theme.ink)
     if random.random() < 0.5:
         tall = round(1.7 * em)
         canvas.box((0, height - tall, width, height), theme.accent)
@@ -716,7 +717,7 @@ def plot(random: Random, height: int, width: int) -> np.ndarray:
             )
         )
     )
-    settings = {"font.family": str(random.choice(_plot_fonts())), "font.size": random.uniform(7, 12)}
+    settings: Any = {"font.family": str(random.choice(_plot_fonts())), "font.size": random.uniform(7, 12)}
     with context(style), rc_context(settings):
         figure = Figure((width / dpi, height / dpi), dpi=dpi, layout="constrained")
         surface = FigureCanvasAgg(figure)
@@ -731,7 +732,8 @@ def plot(random: Random, height: int, width: int) -> np.ndarray:
         return np.ascontiguousarray(np.asarray(surface.buffer_rgba())[:height, :width, :3])
 
 
-def _axes(random: Random, axes) -> None:  # type: ignore[no-untyped-def]
+def _axes(random: Random, axes: Any) -> None:
+    """Draw one of eight sorts of plots, with its names."""
     what, count = random.integers(8), _between(random, 8, 60)
     x = np.linspace(0, float(random.choice([1, 5, 10, 100])), count)
     names = [title(random, "english", 1, 1) for _ in range(6)]
@@ -911,8 +913,8 @@ def _logo(
         shapes.ellipse(centre, (0.5 * radius, 0.5 * radius), b)
     elif what == 2:
         for k in range(3):
-            turn = 2 * np.pi * k / 3
-            at = x + 0.45 * radius * np.cos(turn), y + 0.45 * radius * np.sin(turn)
+            third = 2 * np.pi * k / 3
+            at = x + 0.45 * radius * np.cos(third), y + 0.45 * radius * np.sin(third)
             shapes.ellipse(at, (0.55 * radius, 0.55 * radius), (a, b, c)[k])
     elif what == 3:
         points = 2 * _between(random, 4, 9)
@@ -920,10 +922,10 @@ def _logo(
         reach = radius * np.where(np.arange(points) % 2, 1, random.uniform(0.4, 0.75))
         shapes.polygon(_points(np.stack([x + reach * np.cos(turn), y + reach * np.sin(turn)], 1)), a)
     else:
-        turn = np.linspace(0, 2 * np.pi * random.uniform(0.5, 0.85), 40) + random.random() * 6
+        arc = np.linspace(0, 2 * np.pi * random.uniform(0.5, 0.85), 40) + random.random() * 6
         for share, colour in ((1, a), (0.66, b), (0.33, c)):
-            arc = np.stack([x + share * radius * np.cos(turn), y + share * radius * np.sin(turn)], 1)
-            shapes.stroke(_points(arc), colour, 0.2 * radius)
+            bow = np.stack([x + share * radius * np.cos(arc), y + share * radius * np.sin(arc)], 1)
+            shapes.stroke(_points(bow), colour, 0.2 * radius)
 
 
 # Cartoons
@@ -1089,8 +1091,8 @@ def _scene(random: Random, height: int, width: int) -> np.ndarray:
             ],
             WHITE,
         )
-        for k, part in enumerate(spoken):
-            canvas.text((left + wide / 2, top + (1 + 1.25 * k) * font.size), part, font, ink, "mm")
+        for k, said in enumerate(spoken):
+            canvas.text((left + wide / 2, top + (1 + 1.25 * k) * font.size), said, font, ink, "mm")
     return canvas.pixels
 
 
@@ -1525,11 +1527,11 @@ def mixed(random: Random, height: int, width: int) -> np.ndarray:
         canvas.paste(_picture(random, tall, width), (0, 0))
         bar = round(0.08 * height)
         canvas.box((0, 0, width, bar), theme.panel)
-        x, small = 12.0, body.sized(0.9 * body.size)
-        while x < 0.8 * width:
+        end, small = 12, body.sized(0.9 * body.size)
+        while end < 0.8 * width:
             name = title(random, script, 1, 1)
-            canvas.text((x, bar / 2), name, small, theme.ink, "lm")
-            x += small.width(name) + 2 * body.size
+            canvas.text((end, bar / 2), name, small, theme.ink, "lm")
+            end += small.width(name) + 2 * body.size
         canvas.pen.text(
             (16, tall - 1.6 * large.size),
             title(random, script, 1, 2),

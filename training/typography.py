@@ -33,8 +33,8 @@ class Family:
 def _in_files(
     package: str, stem: str, scripts: tuple[str, ...], suffix: str = ".ttf", italic: str = "Italic"
 ) -> Family:
-    names = (f"{stem}-{style}{suffix}" for style in ("Regular", "Bold", italic))
-    return Family(package, "files", *names, scripts)
+    regular, bold, slanted = (f"{stem}-{style}{suffix}" for style in ("Regular", "Bold", italic))
+    return Family(package, "files", regular, bold, slanted, scripts)
 
 
 def _in_matplotlib(regular: str, bold: str, italic: str, scripts: tuple[str, ...]) -> Family:
@@ -191,9 +191,8 @@ def load(package: str, file: str, size: int, bold: bool = False) -> ImageFont.Fr
     font = ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     if "[" in file:
         weight = 700 if bold else 400
-        font.set_variation_by_axes(
-            [weight if axis["maximum"] > 300 else axis["default"] for axis in font.get_variation_axes()]
-        )
+        axes = [(axis["maximum"] or 0, axis["default"] or 0) for axis in font.get_variation_axes()]
+        font.set_variation_by_axes([weight if most > 300 else usual for most, usual in axes])  # others: width
     return font
 
 
