@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from benchmarks.common import Point, dump, pillow_point, psnr, table
 from rdc_codec import Codec
-from training.canvas import Canvas, Colour, Shapes, mix
-from training.typography import Family, Font
+from training.drawings.canvas import Canvas, Colour, Shapes, mix
+from training.drawings.typography import Family, Font
 
 SIZE = 512
 QUALITIES = (30, 60, 80, 100)
@@ -60,7 +60,7 @@ JPEG_QUALITIES = (
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
-# Typefaces that training.typography does not have.
+# Typefaces that training.drawings.typography does not have.
 SERIF = Family(
     "font_caladea", "files", "Caladea-Regular.ttf", "Caladea-Bold.ttf", "Caladea-Italic.ttf", ("english",)
 )

@@ -14,8 +14,9 @@ from PIL import Image
 
 from benchmarks import graphics as benchmark
 from benchmarks.common import Point
-from training import graphics, typography
-from training.canvas import SMOOTHINGS, Canvas
+from training import graphics
+from training.drawings import typography
+from training.drawings.canvas import SMOOTHINGS, Canvas
 
 
 def drawn(kind: str, seed: int, height: int = 256, width: int = 256) -> np.ndarray:

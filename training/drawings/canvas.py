@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from training.typography import Font
+from training.drawings.typography import Font
 
 Colour = tuple[int, int, int]
 SMOOTHINGS = ("grey", "subpixel", "none")
