@@ -196,15 +196,15 @@ def _set(
 def text_light() -> np.ndarray:
     """A page of a book in two columns, black on white."""
     canvas = Canvas(SIZE, SIZE, WHITE)
-    body = Font(SERIF, "regular", 14)
+    body = Font(SERIF, "regular", 16)
     canvas.text((SIZE / 2, 18), "THE WEATHER STATION", Font(SERIF, "bold", 24), BLACK, "ma")
     canvas.text(
         (SIZE / 2, 50), "Chapter one, in which a clock is wrong", Font(SERIF, "italic", 15), BLACK, "ma"
     )
     canvas.line([(28, 76), (SIZE - 28, 76)], BLACK)
     words = PROSE.split()
-    _set(canvas, (28, 88, 244), words[:92], body, BLACK, 1.3)
-    _set(canvas, (268, 88, 484), words[92:], body, BLACK, 1.3)
+    _set(canvas, (28, 88, 244), words[:84], body, BLACK, 1.3)
+    _set(canvas, (268, 88, 484), words[84:], body, BLACK, 1.3)
     canvas.text((SIZE / 2, 492), "– 7 –", body, BLACK, "ma")
     return canvas.pixels
 
@@ -428,7 +428,9 @@ def map_of_lines() -> np.ndarray:
                 labels.append((x, y, next(names, "")))
     canvas = shapes.canvas()
     for x, y, name in labels:
-        canvas.text((min(x + 10, 450), y - 12), name, Font(SANS, "regular", 11), (0, 25, 100), "lm")
+        face = Font(SANS, "regular", 11).face
+        at = (round(min(x + 10, 450)), round(y - 13))
+        canvas.pen.text(at, name, (0, 25, 100), face, "lm", stroke_width=2, stroke_fill=WHITE)
     return canvas.pixels
 
 
