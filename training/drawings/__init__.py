@@ -1,0 +1,1 @@
+"""Draws pictures that are not photographs, one module for each kind."""
