@@ -39,8 +39,8 @@ def grow(model: RateDistortionCognition, blocks: int, deep_blocks: int) -> RateD
     for name, module in grown.named_modules():
         if isinstance(module, Block) and any(key.startswith(f"{name}.") for key in new):
             for end in module.ends:
-                end.weight.zero_()
-                end.bias.zero_()  # type: ignore[operator]
+                for parameter in end.parameters():
+                    parameter.zero_()
     return grown
 
 

@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.init and trainer.progress.steps == 0:
         print("starting from the principal components of training crops", file=sys.stderr)
         klt_init(model.primary, trainer.first_crops(COMPONENT_CROPS))
-    primary = torch.compile(model.primary) if args.compile else model.primary
+    code = torch.compile(model.primary) if args.compile else model.primary
     cognition: list[tuple[CognitionLoss, int | None]] = []
     if args.backbone:
         first = unfold(trainer.first_crops(QUEUE))[:QUEUE]
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
     def step(folded: Tensor, variant: int) -> tuple[Tensor, dict[str, Tensor]]:
         level = levels_for(folded.shape[0], config.levels, folded.device)
         weight = lambda_at(level, config.primary_lambda, config.levels)
-        out = primary(folded, level)
+        out = code(folded, level)
         bpp = out.bits.sum(1) / pixels_of(folded)
         error, outside = mse(out.image, folded), outside_range(out.image)
         loss = bpp + weight * 255**2 * (args.mse_weight * error + args.local_mse * outside)
