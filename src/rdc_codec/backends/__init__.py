@@ -8,7 +8,6 @@ from collections.abc import Callable
 from ..bundle import Bundle
 from ..errors import BackendError, CorruptError, InputError, LimitError
 from .base import Backend, BackendInfo, BackendOptions
-from .gpu_pool import GpuBackend
 
 __all__ = ["NAMES", "Backend", "BackendInfo", "BackendOptions", "create"]
 
@@ -25,16 +24,28 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
     if backend not in NAMES:
         raise BackendError(f"no backend named {backend!r}; this version has {', '.join(NAMES)}")
     device = options.device
-    if device is not None and (type(device) is not int or device < 0):
+    if backend != "openvino" and device is not None and (type(device) is not int or device < 0):
         raise InputError(f"device must be the number of a GPU or None, got {device!r}")
+    if backend not in ("auto", "openvino") and options.cache_dir is not None:
+        raise InputError(f"cache_dir is for openvino, not for {backend}")
+    if options.providers is None and options.provider_options is not None:
+        raise InputError("provider_options belong to providers, which are missing")
+    if options.providers is not None and backend not in ("auto", "onnxruntime"):
+        raise InputError(f"providers are for onnxruntime, not for {backend}")
     if backend != "auto":
         return _MAKERS[backend](bundle, options)
     missing = []
+    # Who names providers, or how ONNX Runtime's sessions are made, has chosen ONNX Runtime.
+    only_onnx = options.providers is not None
     for candidate, make in _MAKERS.items():
+        if (only_onnx and candidate != "onnxruntime") or (
+            candidate == "openvino" and (options.session_options is not None or device is not None)
+        ):
+            continue
         try:
             made = make(bundle, options)
-            if isinstance(made, GpuBackend):
-                made.try_out()
+            if (try_out := getattr(made, "try_out", None)) is not None:
+                try_out()
         except (BackendError, CorruptError, LimitError) as error:  # damaged engines, a GPU without room
             missing.append(f"no {candidate}: {error}")
             continue
@@ -49,7 +60,8 @@ def _given(backend: Backend, options: BackendOptions) -> Backend:
         raise InputError(f"backend must be a name or a Backend; {type(backend).__name__} has no {missing[0]}")
     if options != BackendOptions():
         raise InputError(
-            "threads, session_options, device and cuda_graphs are for backends that are made by name"
+            "threads, session_options, device, cuda_graphs, providers, provider_options and cache_dir are for "
+            "backends that are made by name"
         )
     return backend
 
@@ -57,7 +69,15 @@ def _given(backend: Backend, options: BackendOptions) -> Backend:
 def _onnx(bundle: Bundle, options: BackendOptions) -> Backend:
     from .ort_cpu import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, options.threads, options.session_options)
+    return OnnxRuntimeBackend(
+        bundle, options.threads, options.session_options, options.providers, options.provider_options
+    )
+
+
+def _openvino(bundle: Bundle, options: BackendOptions) -> Backend:
+    from .openvino import create_backend
+
+    return create_backend(bundle, options)
 
 
 def _onnx_cuda(bundle: Bundle, options: BackendOptions) -> Backend:
@@ -76,6 +96,7 @@ def _tensorrt(bundle: Bundle, options: BackendOptions) -> Backend:
 _MAKERS: dict[str, Callable[[Bundle, BackendOptions], Backend]] = {
     "tensorrt": _tensorrt,
     "onnxruntime-cuda": _onnx_cuda,
+    "openvino": _openvino,
     "onnxruntime": _onnx,
 }
 NAMES = ("auto", *_MAKERS)
