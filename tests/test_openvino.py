@@ -58,13 +58,9 @@ def test_symbols_of_the_encoders_are_nearly_the_same(codec, reference, photo) ->
     assert different <= 1e-3 * sum(a.size for a in ours.values())
 
 
-def test_info_names_the_device_and_auto_takes_it(codec) -> None:
+def test_info_names_the_device(codec) -> None:
     assert codec.backend.name == "openvino" and codec.backend.device.startswith("CPU")
-    assert Codec(TINY, device=None).backend.name in ("openvino", "tensorrt", "onnxruntime-cuda")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    assert Codec(TINY, session_options=options).backend.name != "openvino"
+    assert Codec(TINY).backend.name != "openvino", "taken by name alone"
 
 
 def test_what_openvino_cannot_take_is_one_clear_error() -> None:
@@ -137,7 +133,7 @@ try:
 except errors.BackendError as error:
     assert "rdc-codec[openvino]" in str(error), error
     print("as it should")
-assert Codec().backend.name == "onnxruntime" and "no openvino: " in Codec().backend.why
+Codec().decode(Codec().encode(__import__("numpy").zeros((8, 8, 3), "uint8")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "as it should\n", done.stderr

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..bundle import Bundle
 from ..errors import BackendError, CorruptError, InputError, LimitError
 from .base import Backend, BackendInfo, BackendOptions
+from .gpu_pool import GpuBackend
 
 __all__ = ["NAMES", "Backend", "BackendInfo", "BackendOptions", "create"]
 
@@ -16,8 +17,8 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
     """Make the backend of this name for a bundle, or take one that the application made.
 
     Raises BackendError for a name that is unknown or a backend that is missing: there is no silent fallback. "auto"
-    tries the backends in the order of `NAMES`, each on a picture of the smallest size, and its info says what was
-    wrong with the better ones. Raises InputError where an object is no backend, or where options are given for it.
+    tries backends, the best first, those on a GPU on a picture of the smallest size, and its info says what was
+    wrong with the better ones. OpenVINO is taken by name alone. Raises InputError where an object is no backend, or where options are given for it.
     """
     if not isinstance(backend, str):
         return _given(backend, options)
@@ -35,17 +36,13 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
     if backend != "auto":
         return _MAKERS[backend](bundle, options)
     missing = []
-    # Who names providers, or how ONNX Runtime's sessions are made, has chosen ONNX Runtime.
-    only_onnx = options.providers is not None
-    for candidate, make in _MAKERS.items():
-        if (only_onnx and candidate != "onnxruntime") or (
-            candidate == "openvino" and (options.session_options is not None or device is not None)
-        ):
-            continue
+    # Who names providers has chosen ONNX Runtime.
+    candidates = _AUTOMATIC if options.providers is None else ("onnxruntime",)
+    for candidate in candidates:
         try:
-            made = make(bundle, options)
-            if (try_out := getattr(made, "try_out", None)) is not None:
-                try_out()
+            made = _MAKERS[candidate](bundle, options)
+            if isinstance(made, GpuBackend):
+                made.try_out()
         except (BackendError, CorruptError, LimitError) as error:  # damaged engines, a GPU without room
             missing.append(f"no {candidate}: {error}")
             continue
@@ -99,4 +96,6 @@ _MAKERS: dict[str, Callable[[Bundle, BackendOptions], Backend]] = {
     "openvino": _openvino,
     "onnxruntime": _onnx,
 }
+# OpenVINO in fp32 is faster than ONNX Runtime for some graphs and slower for others (docs/performance.md).
+_AUTOMATIC = ("tensorrt", "onnxruntime-cuda", "onnxruntime")
 NAMES = ("auto", *_MAKERS)

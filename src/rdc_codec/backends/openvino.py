@@ -91,11 +91,6 @@ class OpenVinoBackend:
                 return self._idle[graph].pop()
             return self._compiled[graph].create_infer_request()
 
-    def try_out(self) -> None:
-        """Run a graph on zeros. Raises BackendError or LimitError if that fails."""
-        graph = "decode_base"
-        self.run(graph, {t.name: np.zeros(t.sizes(1, 1, 1), t.dtype) for t in self._bundle.inputs[graph]})
-
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         request = self._request(graph)
         try:
