@@ -151,7 +151,7 @@ def of_backend(
             ("encode", lambda layers=layers: codec.encode(picture, quality, layers)),
             ("decode", lambda stream=stream: codec.decode(stream)),
         ):
-            ms = median_ms(work, rounds)  # type: ignore[arg-type]
+            ms = median_ms(work, rounds)
             direction = "write" if way == "encode" else "read"
             stages = {
                 "pixels": handling[way],
@@ -189,7 +189,7 @@ def of_compressai(picture: np.ndarray, threads: int, rounds: int) -> Iterator[Ro
                     lambda model=model, coded=coded: model.decompress(coded["strings"], coded["shape"]),
                 ),
             ):
-                ms = median_ms(work, few)  # type: ignore[arg-type]
+                ms = median_ms(work, few)
                 name = f"CompressAI {make.__name__.replace('_', '-')} q4"
                 yield Row(name, f"{width}x{height}", threads, way, "one", ms, None, height * width / ms / 1e3)
 
@@ -221,7 +221,7 @@ def of_pillow(picture: np.ndarray, rounds: int) -> Iterator[Row]:
             ("encode", lambda kind=kind, options=options: encode(kind, options)),
             ("decode", lambda data=data: np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))),
         ):
-            ms = median_ms(work, rounds)  # type: ignore[arg-type]
+            ms = median_ms(work, rounds)
             yield Row(name, f"{width}x{height}", 0, way, "one", ms, None, height * width / ms / 1e3)
 
 

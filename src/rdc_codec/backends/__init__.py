@@ -18,7 +18,8 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
 
     Raises BackendError for a name that is unknown or a backend that is missing: there is no silent fallback. "auto"
     tries backends, the best first, those on a GPU on a picture of the smallest size, and its info says what was
-    wrong with the better ones. OpenVINO is taken by name alone. Raises InputError where an object is no backend, or where options are given for it.
+    wrong with the better ones. OpenVINO is taken by name alone. Raises InputError where an object is no backend, or
+    where options are given for it or for another backend than theirs.
     """
     if not isinstance(backend, str):
         return _given(backend, options)

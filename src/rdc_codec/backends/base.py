@@ -43,6 +43,11 @@ class BackendOptions:
     provider_options: Sequence[Mapping[str, Any]] | None = None
     cache_dir: str | None = None
 
+    @property
+    def gpu(self) -> int | None:
+        """Tells the number of the GPU; None for the current one."""
+        return self.device if isinstance(self.device, int) else None
+
 
 class Backend(Protocol):
     """Runs the graphs of a bundle; safe to call from several threads.
