@@ -3,6 +3,7 @@
 encode_base: pixels, base_level -> z1, y1            decode_base: z1, y1, base_level -> pixels
 encode_full: pixels, base_level, aux_level -> z1, y1, z2, y2
 decode_full: z1, y1, z2, y2, base_level, aux_level, slices, beta -> pixels
+decode_people: z1, y1, z2, y2, base_level, aux_level, slices -> pixels, as decode_full makes them at beta = 0
 
 y1, y2: residual symbols int32 [N, C, H/16, W/16]; z: int32 [N, Cz, H/64, W/64]; slices int32 [N]: how many
 auxiliary slices were received; levels and beta float32 [N].
@@ -69,6 +70,11 @@ class AuxiliaryGraph(BranchGraph):
     def decode(self, z: Tensor, symbols: Tensor, level: Tensor, slices: Tensor, base: Decoded) -> Decoded:
         return self.branch.decode(z, symbols, level, slices, base, gain_dequantize)
 
+    def decode_picture(
+        self, z: Tensor, symbols: Tensor, level: Tensor, slices: Tensor, base: Decoded
+    ) -> Tensor:
+        return self.branch.decode_picture(z, symbols, level, slices, base, gain_dequantize)
+
 
 class _Graph(nn.Module):
     outputs: tuple[str, ...]
@@ -134,9 +140,31 @@ class DecodeFull(_Graph):
         return (blend_to_image(base.image, residual, beta),)
 
 
+class DecodePeople(_Graph):
+    """Makes the picture for people, x1 + r = x2, of what both branches coded. x1 itself is not made."""
+
+    outputs = ("pixels",)
+
+    def forward(
+        self,
+        z1: Tensor,
+        y1: Tensor,
+        z2: Tensor,
+        y2: Tensor,
+        base_level: Tensor,
+        aux_level: Tensor,
+        slices: Tensor,
+    ) -> tuple[Tensor, ...]:
+        # The exporter leaves out what nothing depends on, here the primary's synthesis.
+        base = self.primary.decode(z1, y1, base_level)
+        image = self.auxiliary.decode_picture(z2, y2, aux_level, slices, base)
+        return (blend_to_image(image, image, torch.ones_like(base_level)),)
+
+
 GRAPHS: dict[str, type[_Graph]] = {
     "encode_base": EncodeBase,
     "decode_base": DecodeBase,
     "encode_full": EncodeFull,
     "decode_full": DecodeFull,
+    "decode_people": DecodePeople,
 }

@@ -49,10 +49,12 @@ class TorchBackend:
         image = base.image
         if "aux_level" in given:
             assert self.model.auxiliary is not None
-            residual = self.model.auxiliary.decode(
-                given["z2"], given["y2"], given["aux_level"], given["slices"], base
-            )
-            image = image + (1 - given["beta"])[:, None, None, None] * residual.image
+            z, symbols, level, slices = (given[name] for name in ("z2", "y2", "aux_level", "slices"))
+            if "beta" in given:
+                residual = self.model.auxiliary.decode(z, symbols, level, slices, base)
+                image = image + (1 - given["beta"])[:, None, None, None] * residual.image
+            else:
+                image = self.model.auxiliary.decode_picture(z, symbols, level, slices, base)
         return [(to_picture(image).int() - 128).to(torch.int8)]
 
 

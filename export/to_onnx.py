@@ -100,6 +100,7 @@ GRAPH_INPUTS = {
     "decode_base": ("z1", "y1", "base_level"),
     "encode_full": ("pixels", "base_level", "aux_level"),
     "decode_full": ("z1", "y1", "z2", "y2", "base_level", "aux_level", "slices", "beta"),
+    "decode_people": ("z1", "y1", "z2", "y2", "base_level", "aux_level", "slices"),
 }
 
 
@@ -159,7 +160,7 @@ def _write_graphs(
     graphs: dict[str, Any] = {}
     carried: set[str] = set()
     for graph, build in GRAPHS.items():
-        if graph.endswith("_full") and model.auxiliary is None:
+        if "aux_level" in GRAPH_INPUTS[graph] and model.auxiliary is None:
             continue
         names = GRAPH_INPUTS[graph]
         with warnings.catch_warnings(), torch.no_grad():

@@ -246,13 +246,17 @@ class AuxiliaryBranch(_Branch):
             torch.cat([self.hyper_synthesis(z), primary.latent.detach() * self.primary_scale], 1)
         )
 
+    def picture(self, decoded: Tensor, level: Tensor, primary_latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Decoded refinement (still gained) -> latent, and the picture x2 for people, of which r = x2 - x1."""
+        latent = self.gain.inverse(decoded, level) + primary_latent
+        return latent, self.synthesis(latent, primary_latent * self.primary_scale)
+
     def reconstruct(
         self, decoded: Tensor, level: Tensor, z: Tensor, symbols: Tensor, primary: Decoded
     ) -> Decoded:
         """Decoded refinement (still gained) -> latent and residual."""
-        latent1, image1 = primary.latent.detach(), primary.image.detach()
-        latent = self.gain.inverse(decoded, level) + latent1
-        return Decoded(self.synthesis(latent, latent1 * self.primary_scale) - image1, latent, z, symbols)
+        latent, picture = self.picture(decoded, level, primary.latent.detach())
+        return Decoded(picture - primary.image.detach(), latent, z, symbols)
 
     def decode(
         self,
@@ -264,10 +268,29 @@ class AuxiliaryBranch(_Branch):
         dequantize: Dequantize = dequantize,
     ) -> Decoded:
         """z, symbols: integers (any type); level: [N]; received: how many slices arrived, integer [N]."""
+        z, symbols, decoded = self._received(z, symbols, received, primary, dequantize)
+        return self.reconstruct(decoded, level, z, symbols, primary)
+
+    def decode_picture(
+        self,
+        z: Tensor,
+        symbols: Tensor,
+        level: Tensor,
+        received: Tensor,
+        primary: Decoded,
+        dequantize: Dequantize = dequantize,
+    ) -> Tensor:
+        """Decode the picture x2 for people, folded; the primary's picture x1 is not looked at."""
+        _, _, decoded = self._received(z, symbols, received, primary, dequantize)
+        return self.picture(decoded, level, primary.latent)[1]
+
+    def _received(
+        self, z: Tensor, symbols: Tensor, received: Tensor, primary: Decoded, dequantize: Dequantize
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return z, the symbols that arrived, and the decoded refinement (still gained)."""
         z = z.float()
         symbols = symbols * (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
-        decoded = self._open_loop(symbols, self.features(z, primary), dequantize)
-        return self.reconstruct(decoded, level, z, symbols, primary)
+        return z, symbols, self._open_loop(symbols, self.features(z, primary), dequantize)
 
 
 class RateDistortionCognition(nn.Module):

@@ -106,12 +106,12 @@ def run_operator(
 
 @pytest.fixture(scope="session")
 def tiny() -> Codec:
-    return Codec(TINY, threads=1)
+    return Codec(TINY, backend="onnxruntime", threads=1)
 
 
 @pytest.fixture(scope="session")
 def shipped() -> Codec:
-    return Codec(SHIPPED, threads=2)
+    return Codec(SHIPPED, backend="onnxruntime", threads=2)
 
 
 @pytest.fixture(scope="session")

@@ -45,11 +45,51 @@ def test_a_backend_asked_for_by_name_is_that_one_or_an_error(tmp_path: Path) -> 
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         with pytest.raises(BackendError, match="onnxruntime-gpu"):
             Codec(TINY, backend="onnxruntime-cuda")
-    with pytest.raises(BackendError, match="this version has auto, tensorrt, onnxruntime-cuda, onnxruntime"):
+    with pytest.raises(
+        BackendError, match="this version has auto, tensorrt, onnxruntime-cuda, openvino, onnxruntime"
+    ):
         Codec(TINY, backend="cuda")
     for number in (-1, 1.0, True, "0"):
         with pytest.raises(InputError, match="device"):
             Codec(TINY, device=number)  # type: ignore[arg-type]
+
+
+def test_providers_are_those_of_onnx_runtime_and_never_a_silent_cpu(photo: np.ndarray) -> None:
+    plain = Codec(TINY, backend="onnxruntime")
+    settings = ("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})
+    for arguments in (
+        {"providers": ["CPUExecutionProvider"]},
+        {"providers": [settings]},
+        {"providers": [settings[0]], "provider_options": [settings[1]], "backend": "onnxruntime"},
+    ):
+        codec = Codec(TINY, **arguments)  # type: ignore[arg-type]
+        assert (codec.backend.name, codec.backend.device) == ("onnxruntime", "CPUExecutionProvider")
+        assert codec.encode(photo) == plain.encode(photo)
+    with pytest.raises(BackendError, match=r"no provider 'NoSuchProvider'; it has .*CPUExecutionProvider"):
+        Codec(TINY, providers=["NoSuchProvider", "CPUExecutionProvider"])
+    for wrong in ([], "CPUExecutionProvider", [3], [("CPUExecutionProvider", {}), ()]):
+        with pytest.raises(InputError, match="providers must be a list"):
+            Codec(TINY, providers=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="one entry for each"):
+        Codec(TINY, providers=["CPUExecutionProvider"], provider_options=[{}, {}])
+    with pytest.raises(InputError, match="belong to providers"):
+        Codec(TINY, provider_options=[{}])
+    with pytest.raises(InputError, match="providers are for onnxruntime"):
+        Codec(TINY, backend="openvino", providers=["CPUExecutionProvider"])
+    with pytest.raises(InputError, match="cache_dir is for openvino"):
+        Codec(TINY, backend="onnxruntime", cache_dir="somewhere")
+
+
+def test_a_provider_that_does_not_start_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, photo: np.ndarray
+) -> None:
+    """A build of ONNX Runtime for a device, on a machine without it: sessions are made without that provider."""
+    known = ort.get_available_providers()
+    missing = next(n for n in ort.get_all_providers() if n not in known)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [*known, missing])
+    codec = Codec(TINY, providers=[missing, "CPUExecutionProvider"])
+    with pytest.raises(BackendError, match=f"{missing}"):
+        codec.encode(photo)
 
 
 # --- engines beside a bundle --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch
 from conftest import SHIPPED, TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 
-from benchmarks import agreement, cost, fp16, kernels, out_of_range, scalability, spectra, throughput
+from benchmarks import agreement, cost, fp16, kernels, out_of_range, scalability, spectra, speed, throughput
 from benchmarks.common import load_torch_model, psnr
 from model import BranchConfig, ModelConfig, RateDistortionCognition
 from rdc_codec import Codec
@@ -141,3 +141,26 @@ def test_the_twin_differs_from_the_shipped_primary_branch_by_its_weights_alone(p
     assert not any(same[:4])
     codec = Codec(TWIN, threads=2)
     assert psnr(photo, codec.decode(codec.encode(photo, 100))) > 30
+
+
+def test_speed_takes_every_way_apart(folder, tmp_path, capsys) -> None:
+    plot = tmp_path / "speed.png"
+    arguments = ["--model", str(TINY), "--data", str(folder), "--sizes", "100x150", "--rounds", "3"]
+    speed.main([*arguments, "--threads", "1", "--backends", "onnxruntime", "--json", "--plot", str(plot)])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    ways = {(row["way"], row["streams"]) for row in rows}
+    assert ways == set(itertools.product(("encode", "decode"), ("both branches", "base only")))
+    for row in rows:
+        assert row["mp_s"] == pytest.approx(0.015 / row["ms"] * 1e3) and row["codec"] == "onnxruntime"
+        assert list(row["stages"]) == list(speed.STAGES) and min(row["stages"].values()) > 0
+        assert sum(row["stages"].values()) < 3 * row["ms"], "stages are parts of the whole"
+    with Image.open(plot) as image:
+        assert image.size[0] > 500
+    with pytest.raises(SystemExit, match="no engines"):
+        speed.main([*arguments, "--backends", "tensorrt"])
+
+
+def test_pillows_codecs_are_peers(photos) -> None:
+    rows = list(speed.of_pillow(np.ascontiguousarray(photos[0][:64, :64]), 1))
+    assert {row.codec for row in rows} >= {"JPEG", "WebP", "AVIF speed 6", "AVIF speed 10"}
+    assert all(row.ms > 0 and row.stages is None for row in rows)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime as ort
 import pytest
-from conftest import TINY
+from conftest import SHIPPED, TINY
 from PIL import Image
 
 from rdc_codec import Codec
@@ -197,7 +197,7 @@ def test_16_bit_files_that_pillow_would_cut_to_8_bits_are_refused(tiny: Codec, t
 
 
 def test_pil_images_are_not_decoded_before_their_size_is_checked(photo: np.ndarray) -> None:
-    codec = Codec(TINY)
+    codec = Codec(TINY, backend="onnxruntime")
     codec.max_pixels = 100
     file = io.BytesIO()
     Image.fromarray(photo).save(file, "PNG")
@@ -311,7 +311,7 @@ def test_a_stream_of_another_model_is_named_as_such(tiny: Codec, shipped: Codec,
 
 
 def test_large_pictures_are_refused_before_anything_is_allocated(photo: np.ndarray) -> None:
-    codec = Codec(TINY)
+    codec = Codec(TINY, backend="onnxruntime")
     stream = codec.encode(photo)
     codec.max_pixels = 5 * 8 * 64 * 64 - 1  # 300 x 451, padded to multiples of 64
     with pytest.raises(LimitError):
@@ -492,6 +492,22 @@ def test_an_application_may_bring_a_backend_and_a_loaded_bundle(tiny, photo) -> 
     np.testing.assert_array_equal(codec.decode(stream), tiny.decode(stream))
     np.testing.assert_array_equal(codec.decode(stream, beta=1), tiny.decode(stream, beta=1))
     assert backend.graphs == ["encode_full", "decode_full", "decode_base"]
+
+
+def test_the_picture_for_people_is_made_without_the_one_for_machines(photo) -> None:
+    """The golden bundle is older than the graph for that, which changes no picture."""
+    bundle = Bundle(SHIPPED)
+    backend = Recording(bundle)
+    codec = Codec(bundle, backend=backend)
+    crop = np.ascontiguousarray(photo[:128, :192])
+    stream = codec.encode(crop)
+    pictures = {beta: codec.decode(stream, beta) for beta in (0.0, 1e-6, 0.5)}
+    codec.decode(stream, layers=1)
+    assert backend.graphs[1:] == ["decode_people", "decode_full", "decode_full", "decode_people"]
+    difference = np.abs(pictures[0.0].astype(int) - pictures[1e-6].astype(int))
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+    assert not np.array_equal(pictures[0.0], pictures[0.5])
+    assert codec.decode(stream, layers=2).shape == crop.shape
 
 
 def test_what_is_no_backend_is_refused(tiny) -> None:

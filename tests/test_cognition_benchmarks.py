@@ -62,7 +62,7 @@ def test_the_interval_is_of_pairs() -> None:
 
 
 def test_coders_count_bytes_and_show_what_was_coded(photos) -> None:
-    codec = Codec(TINY, threads=1)
+    codec = Codec(TINY, backend="onnxruntime", threads=1)
     rgb = photos[0][:64, :64]
     size, shown = rdc(codec, "base", 1.0)(rgb, 50)
     assert size == len(codec.encode(rgb, 50, layers="base")) and shown.shape == rgb.shape

@@ -210,7 +210,7 @@ def without_context(branch: str) -> native.ScaleContext:
 
 def test_intact_bytes_read_with_wrong_tables_are_noticed(stream: bytes) -> None:
     """No checksum of bytes can tell: the segments carry a CRC of their symbols."""
-    codec = Codec(TINY, threads=1)
+    codec = Codec(TINY, backend="onnxruntime", threads=1)
     # Without context, wrong symbols do not lead to wrong tables later, and nothing else could notice.
     codec.bundle.primary = dataclasses.replace(codec.bundle.primary, scale_context=without_context("primary"))
     unaware = codec.encode(data.chelsea()[:100, :100], 90, layers="base")
@@ -219,7 +219,7 @@ def test_intact_bytes_read_with_wrong_tables_are_noticed(stream: bytes) -> None:
     codec.bundle.primary = primary
     with pytest.raises(CorruptError, match="final state"):
         codec.decode(unaware)
-    codec = Codec(TINY, threads=1)
+    codec = Codec(TINY, backend="onnxruntime", threads=1)
     assert codec.bundle.auxiliary is not None
     wrong = dataclasses.replace(codec.bundle.auxiliary, hyper_tables=shifted("auxiliary_hyper"))
     codec.bundle.auxiliary = wrong

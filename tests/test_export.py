@@ -113,7 +113,13 @@ def test_blend_to_image_clips_rounds_and_interleaves() -> None:
 @pytest.mark.parametrize("bundle", [TINY, SHIPPED], ids=["tiny", "shipped"])
 def test_every_rdc_node_has_a_body_and_plugin_attributes(bundle) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
-    assert set(manifest["graphs"]) == {"encode_base", "decode_base", "encode_full", "decode_full"}
+    assert set(manifest["graphs"]) == {
+        "encode_base",
+        "decode_base",
+        "encode_full",
+        "decode_full",
+        "decode_people",
+    }
     seen = set()
     for graph in manifest["graphs"].values():
         model = onnx.load(str(bundle / graph["file"]))

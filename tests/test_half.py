@@ -20,7 +20,7 @@ from rdc_codec import Codec
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     """Rounds between layers as a GPU does, which ONNX Runtime leaves out on a CPU."""
-    return half_codec(Codec(SHIPPED), tmp_path_factory.mktemp("half") / "bundle")
+    return half_codec(Codec(SHIPPED, backend="onnxruntime"), tmp_path_factory.mktemp("half") / "bundle")
 
 
 def test_an_fp16_bundle_is_the_same_model_in_smaller_files(tmp_path) -> None:

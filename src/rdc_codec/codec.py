@@ -6,12 +6,12 @@ import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import numpy as np
 
-from . import backends, container, entropy_coding, pixels
+from . import backends, container, cores, entropy_coding, pixels
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
@@ -41,10 +41,13 @@ class Codec:
 
     model: folder of a bundle, for TensorRT one with engines (export/to_engine.py); a `Bundle` that is loaded already;
     None for the one shipped with the package. backend: "auto" (the best that works), "onnxruntime" (on the CPU),
-    "onnxruntime-cuda" or "tensorrt"; or an object of yours that runs the bundle's graphs
-    (`rdc_codec.backends.Backend`), which the four arguments after this one are not for. threads: of ONNX Runtime's
-    networks (None: all cores). session_options: an onnxruntime.SessionOptions to use instead of `threads`. device:
-    number of the GPU (None: that of the calling thread's CUDA context, which is used as it is, else the first).
+    "openvino", "onnxruntime-cuda" or "tensorrt"; or an object of yours that runs the bundle's graphs
+    (`rdc_codec.backends.Backend`), which the arguments after this one are not for. threads: of networks on the CPU
+    (None: all cores that the process may use). session_options: an onnxruntime.SessionOptions to use instead of
+    `threads`. device: number of the GPU (None: that of the calling thread's CUDA context, which is used as it is, else
+    the first); for OpenVINO the name of a device ("CPU", "GPU.0"). providers, provider_options: those of an
+    onnxruntime.InferenceSession, to run the networks on other devices through ONNX Runtime. cache_dir: folder where
+    OpenVINO keeps what it compiled, for a faster next start (None: nothing is written).
     cuda_graphs: repeat what the GPU does for a size as one CUDA graph; off, it takes more of the CPU, but no other
     thread that waits for the whole device can meet a capture, in which that is an error (docs/backends.md).
 
@@ -61,8 +64,11 @@ class Codec:
         backend: str | Backend = "auto",
         threads: int | None = None,
         session_options: onnxruntime.SessionOptions | None = None,
-        device: int | None = None,
+        device: int | str | None = None,
         cuda_graphs: bool = True,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         if model is not None and not isinstance(model, str | os.PathLike | Bundle):
             raise InputError(f"model must be the path of a bundle, a Bundle or None, got {model!r}")
@@ -71,7 +77,15 @@ class Codec:
         if type(cuda_graphs) is not bool:
             raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
         self.bundle = model if isinstance(model, Bundle) else Bundle(model)
-        options = backends.BackendOptions(threads, session_options, device, cuda_graphs)
+        options = backends.BackendOptions(
+            threads,
+            session_options,
+            device,
+            cuda_graphs,
+            providers,
+            provider_options,
+            None if cache_dir is None else os.fspath(cache_dir),
+        )
         self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
@@ -303,8 +317,11 @@ class Codec:
             inputs["z2"], inputs["y2"] = coded.z2[None], coded.y2[None]
             inputs["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
             inputs["slices"] = np.array([coded.slices], np.int32)
+            if beta == 0 and "decode_people" in self.bundle.graphs:
+                return "decode_people", inputs, header, coded.problem  # without making x1
             inputs["beta"] = _float(beta)
-        return "decode_full" if coded.slices else "decode_base", inputs, header, coded.problem
+            return "decode_full", inputs, header, coded.problem
+        return "decode_base", inputs, header, coded.problem
 
     def info(self, data: Buffer) -> dict[str, Any]:
         """Tell what a stream, of any model, says of itself, as a dictionary for JSON; nothing is decoded.
@@ -380,7 +397,7 @@ def _unpacked(found: Generator[tuple[Picture, str | None], None, None]) -> Itera
 
 def _workers(count: int | None) -> int:
     if count is None:
-        return min(4, max(2, os.cpu_count() or 2))
+        return min(4, max(2, cores.limit() or os.cpu_count() or 2))
     if type(count) is not int or not 1 <= count <= MAX_THREADS:
         raise InputError(f"workers must be 1 to {MAX_THREADS} or None, got {count!r}")
     return count

@@ -17,22 +17,31 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
     """Make the backend of this name for a bundle, or take one that the application made.
 
     Raises BackendError for a name that is unknown or a backend that is missing: there is no silent fallback. "auto"
-    tries the backends in the order of `NAMES`, each on a picture of the smallest size, and its info says what was
-    wrong with the better ones. Raises InputError where an object is no backend, or where options are given for it.
+    tries backends, the best first, those on a GPU on a picture of the smallest size, and its info says what was
+    wrong with the better ones. OpenVINO is taken by name alone. Raises InputError where an object is no backend, or
+    where options are given for it or for another backend than theirs.
     """
     if not isinstance(backend, str):
         return _given(backend, options)
     if backend not in NAMES:
         raise BackendError(f"no backend named {backend!r}; this version has {', '.join(NAMES)}")
     device = options.device
-    if device is not None and (type(device) is not int or device < 0):
+    if backend != "openvino" and device is not None and (type(device) is not int or device < 0):
         raise InputError(f"device must be the number of a GPU or None, got {device!r}")
+    if backend not in ("auto", "openvino") and options.cache_dir is not None:
+        raise InputError(f"cache_dir is for openvino, not for {backend}")
+    if options.providers is None and options.provider_options is not None:
+        raise InputError("provider_options belong to providers, which are missing")
+    if options.providers is not None and backend not in ("auto", "onnxruntime"):
+        raise InputError(f"providers are for onnxruntime, not for {backend}")
     if backend != "auto":
         return _MAKERS[backend](bundle, options)
     missing = []
-    for candidate, make in _MAKERS.items():
+    # Who names providers has chosen ONNX Runtime.
+    candidates = _AUTOMATIC if options.providers is None else ("onnxruntime",)
+    for candidate in candidates:
         try:
-            made = make(bundle, options)
+            made = _MAKERS[candidate](bundle, options)
             if isinstance(made, GpuBackend):
                 made.try_out()
         except (BackendError, CorruptError, LimitError) as error:  # damaged engines, a GPU without room
@@ -49,7 +58,8 @@ def _given(backend: Backend, options: BackendOptions) -> Backend:
         raise InputError(f"backend must be a name or a Backend; {type(backend).__name__} has no {missing[0]}")
     if options != BackendOptions():
         raise InputError(
-            "threads, session_options, device and cuda_graphs are for backends that are made by name"
+            "threads, session_options, device, cuda_graphs, providers, provider_options and cache_dir are for "
+            "backends that are made by name"
         )
     return backend
 
@@ -57,7 +67,15 @@ def _given(backend: Backend, options: BackendOptions) -> Backend:
 def _onnx(bundle: Bundle, options: BackendOptions) -> Backend:
     from .ort_cpu import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, options.threads, options.session_options)
+    return OnnxRuntimeBackend(
+        bundle, options.threads, options.session_options, options.providers, options.provider_options
+    )
+
+
+def _openvino(bundle: Bundle, options: BackendOptions) -> Backend:
+    from .openvino import create_backend
+
+    return create_backend(bundle, options)
 
 
 def _onnx_cuda(bundle: Bundle, options: BackendOptions) -> Backend:
@@ -76,6 +94,9 @@ def _tensorrt(bundle: Bundle, options: BackendOptions) -> Backend:
 _MAKERS: dict[str, Callable[[Bundle, BackendOptions], Backend]] = {
     "tensorrt": _tensorrt,
     "onnxruntime-cuda": _onnx_cuda,
+    "openvino": _openvino,
     "onnxruntime": _onnx,
 }
+# OpenVINO in fp32 is faster than ONNX Runtime for some graphs and slower for others (docs/performance.md).
+_AUTOMATIC = ("tensorrt", "onnxruntime-cuda", "onnxruntime")
 NAMES = ("auto", *_MAKERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,13 +31,22 @@ class BackendInfo:
 class BackendOptions:
     """Says what a codec asks of its backend; the fields are arguments of `rdc_codec.Codec`.
 
-    threads and session_options are for ONNX Runtime, device and cuda_graphs for a GPU.
+    threads is for engines on the CPU; session_options, providers and provider_options are for ONNX Runtime; device is
+    the number of a GPU, or a name for OpenVINO, which cache_dir is for; cuda_graphs is for a GPU.
     """
 
     threads: int | None = None
     session_options: Any = None
-    device: int | None = None
+    device: int | str | None = None
     cuda_graphs: bool = True
+    providers: Sequence[Any] | None = None
+    provider_options: Sequence[Mapping[str, Any]] | None = None
+    cache_dir: str | None = None
+
+    @property
+    def gpu(self) -> int | None:
+        """Tells the number of the GPU; None for the current one."""
+        return self.device if isinstance(self.device, int) else None
 
 
 class Backend(Protocol):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
+from .. import cores
 from ..bundle import WEIGHTS, Bundle
 from ..errors import BackendError, CorruptError, InputError, LimitError, _text_of
 from .base import BackendInfo, Inputs, is_out_of_memory
@@ -17,10 +20,13 @@ CPU = "CPUExecutionProvider"
 
 
 def options_of(threads: int | None, session_options: Any) -> ort.SessionOptions:
-    """Return the options given, or default ones with so many intra-op threads. Raises InputError for both."""
+    """Return the options given, or default ones with so many intra-op threads. Raises InputError for both.
+
+    None: as many as the process may use, which ONNX Runtime does not find out.
+    """
     if session_options is None:
         session_options = ort.SessionOptions()
-        session_options.intra_op_num_threads = threads or 0
+        session_options.intra_op_num_threads = threads or cores.limit() or 0
         session_options.log_severity_level = 3
     elif threads is not None:
         raise InputError("give either threads or session_options, which has them too")
@@ -29,13 +35,8 @@ def options_of(threads: int | None, session_options: Any) -> ort.SessionOptions:
     return session_options
 
 
-def open_session(
-    bundle: Bundle, graph: str, options: ort.SessionOptions, providers: list[Any]
-) -> ort.InferenceSession:
-    """Load a graph into ONNX Runtime.
-
-    Raises CorruptError if the graph's files are not the bundle's any more, BackendError for any other failure.
-    """
+def checked_path(bundle: Bundle, graph: str) -> Path:
+    """Return where a graph is. Raises CorruptError if its files are not the bundle's any more."""
     file = bundle.graphs[graph]
     path = bundle.path / file
     try:
@@ -43,23 +44,73 @@ def open_session(
         bundle.check_files((file, WEIGHTS))
     except (ValueError, OSError) as error:
         raise CorruptError(f"{path} has changed since the bundle was loaded: {_text_of(error)}") from error
+    return path
+
+
+def open_session(
+    bundle: Bundle,
+    graph: str,
+    options: ort.SessionOptions,
+    providers: Sequence[Any],
+    provider_options: Sequence[Mapping[str, Any]] | None = None,
+) -> ort.InferenceSession:
+    """Load a graph into ONNX Runtime.
+
+    Raises CorruptError if the graph's files are not the bundle's any more, BackendError for any other failure.
+    """
+    path = checked_path(bundle, graph)
     try:
-        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(
+            str(path), options, providers=providers, provider_options=provider_options, enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise BackendError(f"ONNX Runtime cannot load {path}: {_text_of(error)}") from error
+
+
+def providers_of(providers: Sequence[Any] | None) -> tuple[list[Any], list[str]]:
+    """Return the execution providers as ONNX Runtime takes them, and their names; the CPU's for None.
+
+    Raises InputError where they are no list of names or of (name, options), BackendError for one that this build of
+    ONNX Runtime has not: it would run on the CPU without a word.
+    """
+    if providers is None:
+        return [CPU], [CPU]
+    given = [] if isinstance(providers, str) else list(providers)
+    names = [p[0] if isinstance(p, tuple) and p else p for p in given]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            "providers must be a list of names or of (name, options), as ONNX Runtime takes them; "
+            f"got {providers!r}"
+        )
+    known = ort.get_available_providers()
+    if missing := [name for name in names if name not in known]:
+        raise BackendError(f"this ONNX Runtime has no provider {missing[0]!r}; it has {', '.join(known)}")
+    return given, names
 
 
 class OnnxRuntimeBackend:
     """Runs each graph in a session of its own, made when it is first used.
 
     session_options (an onnxruntime.SessionOptions) are used as they are; without them, threads says how many
-    intra-op threads a session has.
+    intra-op threads a session has. providers and provider_options are those of an InferenceSession: whatever they run
+    on, the symbols are exact.
     """
 
     parallel = False  # the networks of one picture use all cores already
 
-    def __init__(self, bundle: Bundle, threads: int | None, session_options: Any) -> None:
-        self.info = BackendInfo("onnxruntime", CPU, "asked for")
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int | None,
+        session_options: Any,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._providers, self._names = providers_of(providers)
+        self._provider_options = provider_options
+        if provider_options is not None and len(provider_options) != len(self._names):
+            raise InputError("provider_options must have one entry for each of providers")
+        self.info = BackendInfo("onnxruntime", ", ".join(self._names), "asked for")
         self._options = options_of(threads, session_options)
         self._bundle = bundle
         self._sessions: dict[str, ort.InferenceSession] = {}
@@ -68,7 +119,13 @@ class OnnxRuntimeBackend:
     def _session(self, graph: str) -> ort.InferenceSession:
         with self._lock:
             if graph not in self._sessions:
-                self._sessions[graph] = open_session(self._bundle, graph, self._options, [CPU])
+                session = open_session(
+                    self._bundle, graph, self._options, self._providers, self._provider_options
+                )
+                # One that cannot start (no driver, say) is left out without an exception.
+                if missing := [name for name in self._names if name not in session.get_providers()]:
+                    raise BackendError(f"ONNX Runtime could not start {missing[0]} for {graph}")
+                self._sessions[graph] = session
             return self._sessions[graph]
 
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:

@@ -178,7 +178,7 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> Backend:
         raise BackendError("this onnxruntime has no CUDAExecutionProvider: onnxruntime-gpu has")
     from .cuda import CudaStream, Gpu
 
-    gpu = Gpu(options.device, options.cuda_graphs)
+    gpu = Gpu(options.gpu, options.cuda_graphs)
     if not gpu.is_primary():
         raise BackendError(
             "ONNX Runtime works in the GPU's primary CUDA context only, and the current one is another"

@@ -200,7 +200,7 @@ def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], options: Bac
 
     Raises BackendError if TensorRT or a GPU is missing or does not take the engines.
     """
-    gpu = Gpu(options.device, options.cuda_graphs)  # before TensorRT, which does not survive its absence
+    gpu = Gpu(options.gpu, options.cuda_graphs)  # before TensorRT, which does not survive its absence
     if gpu.driver_version() < MINIMUM_DRIVER:
         raise BackendError(
             f"TensorRT 11 needs a driver for CUDA 13, this one is for {gpu.driver_version() / 1000:g}"

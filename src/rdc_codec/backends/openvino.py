@@ -1,0 +1,110 @@
+"""This backend is OpenVINO on the CPU, or on what else it names on a machine ("GPU", "NPU")."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import cores
+from ..bundle import Bundle
+from ..errors import BackendError, InputError, LimitError, _text_of
+from .base import BackendInfo, BackendOptions, Inputs, is_out_of_memory
+from .ort_cpu import LARGE_BYTES, checked_path
+
+if TYPE_CHECKING:
+    import openvino
+
+NAME = "openvino"
+# Never left to the device: on processors with bf16 OpenVINO takes that by itself, and pictures would be others.
+PRECISION = "f32"
+
+
+def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
+    """Make the backend. Raises BackendError where OpenVINO, onnx or the device is missing, InputError for options."""
+    if options.session_options is not None:
+        raise InputError("session_options is for ONNX Runtime, OpenVINO takes threads")
+    if options.device is not None and not isinstance(options.device, str):
+        raise InputError(f'OpenVINO names its devices, such as "CPU" or "GPU.0", got {options.device!r}')
+    try:
+        import openvino
+        from onnx import inliner  # noqa: F401 (graphs cannot be loaded without it)
+    except ImportError as error:
+        raise BackendError(f'pip install "rdc-codec[openvino]" brings what is missing: {error}') from error
+    core = openvino.Core()
+    device = options.device or "CPU"
+    try:
+        full_name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
+    except Exception as error:  # OpenVINO's errors are plain RuntimeErrors
+        known = ", ".join(core.available_devices) or "none"
+        raise BackendError(f"OpenVINO has no device {device!r} here; it has {known}") from error
+    return OpenVinoBackend(bundle, core, device, full_name, options)
+
+
+class OpenVinoBackend:
+    """Compiles each graph when it is first used; every thread that runs one meanwhile has an infer request of its own.
+
+    Function bodies are put in their places first, which OpenVINO's reader of ONNX cannot do.
+    """
+
+    parallel = False  # the networks of one picture use all cores already
+
+    def __init__(
+        self, bundle: Bundle, core: openvino.Core, device: str, full_name: str, options: BackendOptions
+    ) -> None:
+        self.info = BackendInfo(NAME, f"{device} ({full_name})" if full_name else device, "asked for")
+        self._bundle, self._core, self._device = bundle, core, device
+        self._settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": PRECISION,
+        }
+        if device == "CPU" and (threads := options.threads or cores.limit()):
+            self._settings["INFERENCE_NUM_THREADS"] = threads
+        if options.cache_dir is not None:
+            self._settings["CACHE_DIR"] = options.cache_dir
+        self._compiled: dict[str, openvino.CompiledModel] = {}
+        self._idle: dict[str, list[openvino.InferRequest]] = {}
+        self._lock = threading.Lock()
+
+    def _load(self, graph: str) -> openvino.CompiledModel:
+        import onnx
+        from onnx import inliner
+
+        path = checked_path(self._bundle, graph)
+        try:
+            model = inliner.inline_local_functions(onnx.load(str(path)))
+            return self._core.compile_model(
+                self._core.read_model(model.SerializeToString()), self._device, self._settings
+            )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise LimitError(f"not enough memory to load {graph}") from error
+            raise BackendError(f"OpenVINO cannot load {path}: {_text_of(error)}") from error
+
+    def _request(self, graph: str) -> openvino.InferRequest:
+        with self._lock:
+            if graph not in self._compiled:
+                self._compiled[graph] = self._load(graph)
+                self._idle[graph] = []
+            if self._idle[graph]:
+                return self._idle[graph].pop()
+            return self._compiled[graph].create_infer_request()
+
+    def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
+        request = self._request(graph)
+        try:
+            request.infer(dict(inputs), share_inputs=True)
+            # Copies: the request's own memory is written again by the next picture.
+            outputs = [np.array(request.get_tensor(t.name).data) for t in self._bundle.outputs[graph]]
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise LimitError(f"not enough memory to run {graph}") from error
+            raise BackendError(f"OpenVINO failed in {graph}: {_text_of(error)}") from error
+        if sum(a.nbytes for a in inputs.values()) < LARGE_BYTES:
+            with self._lock:
+                self._idle[graph].append(request)
+        else:  # it would keep the memory of one large picture for as long as the codec lives
+            del request
+            self._compiled[graph].release_memory()
+        return outputs

@@ -1,0 +1,139 @@
+"""OpenVINO parses the same symbols and makes the same pictures as ONNX Runtime, within one grey level."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+from rdc_codec import Codec
+from rdc_codec.bundle import DEFAULT
+from rdc_codec.errors import BackendError, CorruptError, InputError
+
+openvino = pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec(TINY, backend="openvino", threads=2)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Codec:
+    return Codec(TINY, backend="onnxruntime")
+
+
+def differs(a: np.ndarray, b: np.ndarray) -> tuple[int, float]:
+    """Return the largest difference of two pictures, and the share of samples that differ."""
+    difference = np.abs(a.astype(int) - b.astype(int))
+    return int(difference.max()), float((difference > 0).mean())
+
+
+@pytest.mark.parametrize("model", [TINY, DEFAULT], ids=["tiny", "shipped"])
+@pytest.mark.parametrize("quality", [0, 50, 100])
+def test_streams_of_either_engine_are_read_by_the_other(
+    model: Path, quality: float, photos: list[np.ndarray]
+) -> None:
+    engines = [Codec(model, backend=name) for name in ("openvino", "onnxruntime")]
+    photo = photos[0][:192, :130]
+    for writer in engines:
+        stream = writer.encode(photo, quality)
+        for layers in ("all", 2, "base"):
+            for beta in (0.0, 0.5, 1.0):
+                largest, share = differs(*(e.decode(stream, beta, layers) for e in engines))
+                assert largest <= 1 and share < 1e-3
+        ours, theirs = (e.symbols(stream) for e in engines)
+        assert ours.keys() == theirs.keys() and all(np.array_equal(ours[k], theirs[k]) for k in ours)
+
+
+def test_symbols_of_the_encoders_are_nearly_the_same(codec, reference, photo) -> None:
+    ours, theirs = (reference.symbols(e.encode(photo)) for e in (codec, reference))
+    different = sum(int((ours[k] != theirs[k]).sum()) for k in ours)
+    assert different <= 1e-3 * sum(a.size for a in ours.values())
+
+
+def test_info_names_the_device(codec) -> None:
+    assert codec.backend.name == "openvino" and codec.backend.device.startswith("CPU")
+    assert Codec(TINY).backend.name != "openvino", "taken by name alone"
+
+
+def test_what_openvino_cannot_take_is_one_clear_error() -> None:
+    import onnxruntime
+
+    with pytest.raises(BackendError, match=r"no device 'NO_SUCH'.*has CPU"):
+        Codec(TINY, backend="openvino", device="NO_SUCH")
+    with pytest.raises(InputError, match="names its devices"):
+        Codec(TINY, backend="openvino", device=0)
+    with pytest.raises(InputError, match="session_options is for ONNX Runtime"):
+        Codec(TINY, backend="openvino", session_options=onnxruntime.SessionOptions())
+
+
+def test_a_bundle_that_changed_is_noticed(tmp_path: Path, photo: np.ndarray) -> None:
+    model = tmp_path / "bundle"
+    shutil.copytree(TINY, model)
+    codec = Codec(model, backend="openvino")
+    with open(model / "encode_full.onnx", "ab") as file:
+        file.write(b"\0")
+    with pytest.raises(CorruptError, match="changed"):
+        codec.encode(photo)
+
+
+def test_threads_share_a_codec(codec: Codec, photos: list[np.ndarray]) -> None:
+    pictures = [np.ascontiguousarray(photos[0][: 64 + 32 * k, : 200 - 16 * k]) for k in range(6)]
+    alone = [codec.encode(p) for p in pictures]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(codec.encode, pictures)) == alone
+        for one, other in zip(pool.map(codec.decode, alone), map(codec.decode, alone), strict=True):
+            assert differs(one, other)[0] == 0
+
+
+def test_results_are_the_callers_own(codec: Codec, photo: np.ndarray) -> None:
+    stream = codec.encode(photo)
+    first = codec.decode(stream)
+    kept = first.copy()
+    codec.decode(codec.encode(255 - photo))
+    assert np.array_equal(first, kept)
+
+
+def test_precision_is_always_said(codec: Codec, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO takes bf16 by itself where a processor has it; pictures would differ from machine to machine."""
+    settings: list[dict] = []
+    compile_model = openvino.Core.compile_model
+
+    def spy(self, model, device, config):
+        settings.append(config)
+        return compile_model(self, model, device, config)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", spy)
+    Codec(TINY, backend="openvino").encode(photo)
+    assert [s["INFERENCE_PRECISION_HINT"] for s in settings] == ["f32"]
+
+
+def test_what_was_compiled_is_kept_where_asked_for(tmp_path: Path, photo: np.ndarray) -> None:
+    first = Codec(TINY, backend="openvino", cache_dir=tmp_path / "cache").encode(photo)
+    kept = list((tmp_path / "cache").iterdir())
+    assert kept
+    assert Codec(TINY, backend="openvino", cache_dir=tmp_path / "cache").encode(photo) == first
+    assert sorted((tmp_path / "cache").iterdir()) == sorted(kept)
+
+
+def test_a_machine_without_it_says_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["openvino"] = None
+from rdc_codec import Codec, errors
+try:
+    Codec(backend="openvino")
+except errors.BackendError as error:
+    assert "rdc-codec[openvino]" in str(error), error
+    print("as it should")
+Codec().decode(Codec().encode(__import__("numpy").zeros((8, 8, 3), "uint8")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "as it should\n", done.stderr
