@@ -7,6 +7,9 @@ sign and cropping; `integers` the integer networks that choose tables, `rans` th
 headers and checksums. MP/s are of the whole way. Peers: CompressAI's mbt2018-mean and cheng2020-anchor at quality 4
 with random weights (their speed does not depend on them, their bytes do, so none are given), Pillow's JPEG, WebP and
 AVIF, JPEG XL where pillow-jxl-plugin is installed. Run it on an idle machine: ratios within one run hold elsewhere.
+
+`--check benchmarks/baseline.json` compares times of mbt2018-mean over ours with those that are kept there, each with
+its margin, and ends with an error where one has fallen by more; `--keep` writes that file anew.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,6 +229,35 @@ def of_pillow(picture: np.ndarray, rounds: int) -> Iterator[Row]:
             yield Row(name, f"{width}x{height}", 0, way, "one", ms, None, height * width / ms / 1e3)
 
 
+REFERENCE = "CompressAI mbt2018-mean q4"
+
+
+def ratios(rows: list[Row]) -> dict[str, float]:
+    """Return how many times as fast as the reference each of our rows is, by codec, way and streams."""
+    reference = {(row.size, row.threads, row.way): row.ms for row in rows if row.codec == REFERENCE}
+    return {
+        f"{row.codec}, {row.size}, {row.way}, {row.streams}": reference[row.size, row.threads, row.way]
+        / row.ms
+        for row in rows
+        if row.stages is not None and (row.size, row.threads, row.way) in reference
+    }
+
+
+def fallen(found: dict[str, float], baseline: dict[str, dict[str, float]]) -> list[str]:
+    """Return a sentence for each ratio that is lower than the baseline's by more than its margin (a share of it).
+
+    Backends that the baseline has and this machine lacks are passed over. Raises ValueError if nothing is compared.
+    """
+    common = found.keys() & baseline.keys()
+    if not common:
+        raise ValueError("the baseline has none of the ratios that were measured")
+    return [
+        f"{name}: {found[name]:.2f} times as fast as {REFERENCE}, it was {baseline[name]['ratio']:.2f}"
+        for name in sorted(common)
+        if found[name] < baseline[name]["ratio"] * (1 - baseline[name]["margin"])
+    ]
+
+
 def plot(rows: list[Row], path: str) -> None:
     """Draw the stages of our rows as bars, one panel for each size."""
     import matplotlib
@@ -266,7 +299,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--peers", action="store_true", help="CompressAI and Pillow's codecs, too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--plot", metavar="PNG", help="draw the stages")
+    parser.add_argument(
+        "--check", type=Path, metavar="JSON", help="fail where a ratio fell below this file's"
+    )
+    parser.add_argument("--keep", type=Path, metavar="JSON", help="write the ratios to this file")
+    parser.add_argument("--margin", type=float, default=0.35, help="of the ratios that --keep writes")
     args = parser.parse_args(argv)
+    if (args.check or args.keep) and not args.peers:
+        parser.error("ratios need --peers")
     bundle = Bundle(args.model)
     rows: list[Row] = []
     for height, width in tqdm(args.sizes, unit="size", file=sys.stderr):
@@ -285,10 +325,19 @@ def main(argv: list[str] | None = None) -> None:
             rows += of_pillow(picture, args.rounds)
     if args.plot:
         plot(rows, args.plot)
+    if args.keep:
+        kept = {name: {"ratio": round(r, 2), "margin": args.margin} for name, r in ratios(rows).items()}
+        args.keep.write_text(json.dumps({"machine": machine(), "ratios": kept}, indent=1) + "\n")
     if args.json:
         print(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))
-        return
-    print(f"{machine()}; quality {args.quality:g}")
+    else:
+        print_table(rows, args.quality)
+    if args.check and (problems := fallen(ratios(rows), json.loads(args.check.read_text())["ratios"])):
+        raise SystemExit("\n".join(problems))
+
+
+def print_table(rows: list[Row], quality: float) -> None:
+    print(f"{machine()}; quality {quality:g}")
     header = ["codec", "size", "threads", "way", "streams", "ms", *STAGES, "MP/s"]
     cells = [
         [

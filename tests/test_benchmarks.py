@@ -164,3 +164,20 @@ def test_pillows_codecs_are_peers(photos) -> None:
     rows = list(speed.of_pillow(np.ascontiguousarray(photos[0][:64, :64]), 1))
     assert {row.codec for row in rows} >= {"JPEG", "WebP", "AVIF speed 6", "AVIF speed 10"}
     assert all(row.ms > 0 and row.stages is None for row in rows)
+
+
+def test_a_ratio_that_falls_by_more_than_its_margin_is_named() -> None:
+    baseline = {"a": {"ratio": 4.0, "margin": 0.25}, "b": {"ratio": 2.0, "margin": 0.25}, "gone": {}}
+    assert speed.fallen({"a": 3.1, "b": 9.0, "new": 1.0}, baseline) == []
+    (problem,) = speed.fallen({"a": 2.9, "b": 1.6}, baseline)
+    assert problem.startswith("a: 2.90 times") and problem.endswith("it was 4.00")
+    with pytest.raises(ValueError, match="none of the ratios"):
+        speed.fallen({"new": 1.0}, baseline)
+
+
+@pytest.mark.slow
+def test_no_way_has_become_slower_beside_its_peer() -> None:
+    """Times are of one run on one machine; only their ratios are compared, with margins for noise."""
+    baseline = Path(speed.__file__).with_name("baseline.json")
+    arguments = ["--sizes", "512x768", "--threads", "2", "--peers", "--backends", "onnxruntime"]
+    speed.main([*arguments, "--check", str(baseline)])

@@ -27,6 +27,8 @@ def options_of(threads: int | None, session_options: Any) -> ort.SessionOptions:
     if session_options is None:
         session_options = ort.SessionOptions()
         session_options.intra_op_num_threads = threads or cores.limit() or 0
+        # Threads that wait in a loop take the cores from whatever else runs there (docs/performance.md).
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session_options.log_severity_level = 3
     elif threads is not None:
         raise InputError("give either threads or session_options, which has them too")
