@@ -37,8 +37,8 @@ def test_results_keep_their_order_however_long_each_takes() -> None:
         time.sleep(0.02 * (item % 3 == 0))
         return item
 
-    assert list(in_order(work, range(20), 4)) == list(range(20))
-    assert list(in_order(work, [], 4)) == []
+    assert list(in_order(int, work, range(20), 4)) == list(range(20))
+    assert list(in_order(int, work, [], 4)) == []
 
 
 def test_items_are_read_only_when_there_is_room() -> None:
@@ -49,7 +49,7 @@ def test_items_are_read_only_when_there_is_room() -> None:
             read.append(k)
             yield k
 
-    results = in_order(lambda k: k, items(), 3)
+    results = in_order(int, lambda k: k, items(), 3)
     for k in range(10):
         assert next(results) == k and len(read) == k + 4
     results.close()
@@ -114,7 +114,7 @@ def test_an_earlier_error_of_the_work_comes_before_one_of_the_items() -> None:
         raise OSError("later")
 
     with pytest.raises(ZeroDivisionError):
-        list(in_order(lambda k: 1 // k, items(), 4))
+        list(in_order(int, lambda k: 1 // k, items(), 4))
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "two"])

@@ -148,6 +148,10 @@ class Bundle:
         ) as error:
             raise CorruptError(f"{self.path}: damaged bundle: {_text_of(error)}") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy a bundle by its path."""
+        return Bundle, (self.path,)
+
     def _read_manifest(self) -> dict[str, Any]:
         path = self.path / "manifest.json"
         try:

@@ -7,18 +7,18 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
 
 import numpy as np
 
-from . import backends, container, cores, entropy_coding, pixels
+from . import backends, container, cores, entropy_coding, forking, pixels
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
 from .bundle import HYPER_STRIDE, Bundle
 from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
-from .errors import DamagedAuxiliaryWarning, InputError, LimitError
+from .errors import CodecError, DamagedAuxiliaryWarning, InputError, LimitError
 from .interop import describe, is_on_device, stream_handle
 from .ordered import in_order
 from .types import Buffer, CudaStreamLike, DeviceArray, HostImage, ImageLike, Picture
@@ -30,10 +30,32 @@ if TYPE_CHECKING:
 
 Target = TypeVar("Target", bound=DeviceArray)
 
+Item = TypeVar("Item")
+Taken = TypeVar("Taken")
+Result = TypeVar("Result")
+
+OnError = Literal["raise", "return"]
 Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
 Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
 MAX_PIXELS = 1 << 25
 MAX_THREADS = 1024
+
+
+class _Dials(NamedTuple):
+    """Holds what an encoder was asked for: slices to write, and the qualities as they are in the header."""
+
+    slices: int
+    dial: float
+    base: float
+    auxiliary: float
+
+
+class _Picture(NamedTuple):
+    """Holds pixels as the graphs take them, int8 [1, H', W', 3] (or what lies in GPU memory), and the size."""
+
+    pixels: Any
+    height: int
+    width: int
 
 
 class Codec:
@@ -89,6 +111,28 @@ class Codec:
         self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
+        self._made_of = (
+            model,
+            backend,
+            threads,
+            session_options,
+            device,
+            cuda_graphs,
+            providers,
+            provider_options,
+            cache_dir,
+        )
+        forking.register(self)
+
+    def after_fork(self) -> None:
+        """Make the lock anew in a forked process, where another thread's turn would never end."""
+        self._turn = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy a codec by what it was made of: the other one loads the model again, from the same path."""
+        if self._made_of[3] is not None:
+            raise TypeError("a Codec with session_options cannot be pickled or copied: ONNX Runtime's cannot")
+        return _made_again, (self._made_of, self.max_pixels)
 
     @property
     def backend(self) -> BackendInfo:
@@ -127,7 +171,33 @@ class Codec:
         def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
             return self._backend.run(graph, inputs, handle)
 
-        return self._encode(image, quality, layers, base_quality, aux_quality, run)
+        dials = self._dials(quality, layers, base_quality, aux_quality)
+        return self._encode(image, dials, run)
+
+    @overload
+    def encode_batch(
+        self,
+        images: Iterable[ImageLike],
+        quality: float = ...,
+        layers: Layers = ...,
+        base_quality: float | None = ...,
+        aux_quality: float | None = ...,
+        workers: int | None = ...,
+        on_error: Literal["raise"] = ...,
+    ) -> Iterator[bytes]: ...
+
+    @overload
+    def encode_batch(
+        self,
+        images: Iterable[ImageLike],
+        quality: float = ...,
+        layers: Layers = ...,
+        base_quality: float | None = ...,
+        aux_quality: float | None = ...,
+        workers: int | None = ...,
+        *,
+        on_error: OnError,
+    ) -> Iterator[bytes | CodecError]: ...
 
     def encode_batch(
         self,
@@ -137,57 +207,69 @@ class Codec:
         base_quality: float | None = None,
         aux_quality: float | None = None,
         workers: int | None = None,
-    ) -> Iterator[bytes]:
+        on_error: OnError = "raise",
+    ) -> Iterator[Any]:
         """Code many pictures and yield their streams in order, the same bytes as `encode` gives one by one.
 
-        Pictures may differ in size, and are read from `images` as they are needed. Conversion and entropy coding of
-        some overlap with the networks of another, which run one picture at a time. workers: threads (None: 2 to 4, by
-        the number of cores); at most one picture more than that is held. The first error is raised in
-        place of its result and ends the iteration.
+        Pictures may differ in size. Each is read and copied when there is room for it, before the next one is asked of
+        `images`, so that a buffer may be filled again and a file closed then (arrays in GPU memory alone are not
+        copied: they must keep until their stream is there). Entropy coding of some overlaps with the networks of
+        another, which run one picture at a time. workers: threads (None: 2 to 4, by the number of cores); at most one
+        picture more than that is held.
+
+        on_error: "raise" ends the iteration with the first error, in place of its result; "return" yields a picture's
+        CodecError in the place of its stream and goes on. Either way the error's `index` tells the picture, from 0.
+        Errors of `images` itself are raised.
         """
+        dials = self._dials(quality, layers, base_quality, aux_quality)
 
-        def work(image: ImageLike) -> bytes:
-            return self._encode(image, quality, layers, base_quality, aux_quality, self._take_turns)
+        def work(picture: _Picture) -> bytes:
+            return self._code(picture, dials, self._take_turns)
 
-        return in_order(work, images, _workers(workers))
+        return _batch(self._picture, work, images, workers, on_error)
 
-    def _encode(
-        self,
-        image: ImageLike,
-        quality: float,
-        layers: Layers,
-        base_quality: float | None,
-        aux_quality: float | None,
-        run: Run,
-    ) -> bytes:
+    def _encode(self, image: ImageLike, dials: _Dials, run: Run) -> bytes:
+        return self._code(self._picture(image), dials, run)
+
+    def _dials(
+        self, quality: float, layers: Layers, base_quality: float | None, aux_quality: float | None
+    ) -> _Dials:
+        """Check what an encoder is asked for. Raises InputError."""
         count = self._layers(layers)
         if isinstance(layers, int | np.integer) and layers > self.slices:
             raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
-        if is_on_device(image):
-            self._gpu("a picture in GPU memory")
-            described = describe(image)
-            height, width = described.height, described.width
-        else:
-            host = cast("HostImage", image)
-            height, width = pixels.size_of(host)
-        self._check_size(height, width)
         dial = from_fixed(to_fixed(quality))
         implied = self.bundle.branch_qualities(dial)
         base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
         auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
+        return _Dials(count, dial, base, auxiliary)
+
+    def _picture(self, image: ImageLike) -> _Picture:
+        """Return a picture as the graphs take it: a copy, but for one in GPU memory. Raises InputError, LimitError."""
+        if is_on_device(image):
+            self._gpu("a picture in GPU memory")
+            described = describe(image)
+            self._check_size(described.height, described.width)
+            return _Picture(image, described.height, described.width)
+        host = cast("HostImage", image)
+        height, width = pixels.size_of(host)
+        self._check_size(height, width)
+        return _Picture(pixels.to_tensor(pixels.to_rgb(host), HYPER_STRIDE), height, width)
+
+    def _code(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
         inputs: dict[str, Any] = {
-            "pixels": image if is_on_device(image) else pixels.to_tensor(pixels.to_rgb(host), HYPER_STRIDE),
-            "base_level": _float(self.bundle.primary.level(base)),
+            "pixels": picture.pixels,
+            "base_level": _float(self.bundle.primary.level(dials.base)),
         }
-        if count and self.bundle.auxiliary is not None:
-            inputs["aux_level"] = _float(self.bundle.auxiliary.level(auxiliary))
+        if dials.slices and self.bundle.auxiliary is not None:
+            inputs["aux_level"] = _float(self.bundle.auxiliary.level(dials.auxiliary))
             z1, y1, z2, y2 = (a[0] for a in run("encode_full", inputs))
-            coded = Symbols(z1, y1, z2, y2, count)
+            coded = Symbols(z1, y1, z2, y2, dials.slices)
         else:
             z1, y1 = (a[0] for a in run("encode_base", inputs))
             coded = Symbols(z1, y1)
         identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
-        header = Header(width, height, dial, base, auxiliary, *identities)
+        header = Header(picture.width, picture.height, dials.dial, dials.base, dials.auxiliary, *identities)
         return container.write(header, entropy_coding.write(coded, self.bundle))
 
     @overload
@@ -261,22 +343,47 @@ class Codec:
         _warn(problem)
         return picture
 
+    @overload
+    def decode_batch(
+        self,
+        streams: Iterable[Buffer],
+        beta: float = ...,
+        layers: Layers | None = ...,
+        workers: int | None = ...,
+        on_error: Literal["raise"] = ...,
+    ) -> Iterator[Picture]: ...
+
+    @overload
+    def decode_batch(
+        self,
+        streams: Iterable[Buffer],
+        beta: float = ...,
+        layers: Layers | None = ...,
+        workers: int | None = ...,
+        *,
+        on_error: OnError,
+    ) -> Iterator[Picture | CodecError]: ...
+
     def decode_batch(
         self,
         streams: Iterable[Buffer],
         beta: float = 0.0,
         layers: Layers | None = None,
         workers: int | None = None,
-    ) -> Iterator[Picture]:
+        on_error: OnError = "raise",
+    ) -> Iterator[Any]:
         """Restore the pictures of many streams, in order, as `decode` does one by one.
 
-        workers and errors are as for `encode_batch`. A DamagedAuxiliaryWarning is given when its picture is taken.
+        workers and on_error are as for `encode_batch`, and buffers may be filled again as there. A
+        DamagedAuxiliaryWarning is given when its picture is taken.
         """
+        number_within(beta, 1, "beta")
+        self._layers("all" if layers is None else layers)
 
         def work(data: Buffer) -> tuple[Picture, str | None]:
             return self._decode(data, beta, layers, self._take_turns)
 
-        return _unpacked(in_order(work, streams, _workers(workers)))
+        return _unpacked(_batch(container.copied, work, streams, workers, on_error))
 
     def _take_turns(self, graph: str, inputs: Inputs) -> list[np.ndarray]:
         if self._backend.parallel:
@@ -382,15 +489,62 @@ class Codec:
         return min(int(layers), self.slices)
 
 
+def _made_again(made_of: tuple[Any, ...], max_pixels: int) -> Codec:
+    codec = Codec(*made_of)
+    codec.max_pixels = max_pixels
+    return codec
+
+
 def _warn(problem: str | None) -> None:
     if problem is not None:
         # Where the caller of Codec is: this function, the method, then that.
         warnings.warn(f"decoded without it: {problem}", DamagedAuxiliaryWarning, stacklevel=3)
 
 
-def _unpacked(found: Generator[tuple[Picture, str | None], None, None]) -> Iterator[Picture]:
+def _batch(
+    take: Callable[[Item], Taken],
+    work: Callable[[Taken], Result],
+    items: Iterable[Item],
+    workers: int | None,
+    on_error: OnError,
+) -> Generator[Any, None, None]:
+    """Yield results in order, and with on_error "return" errors in their places; every error knows its index."""
+    if on_error not in ("raise", "return"):
+        raise InputError(f'on_error must be "raise" or "return", got {on_error!r}')
+
+    def numbered(index: int, error: CodecError) -> CodecError:
+        error.index = index
+        if on_error == "raise":
+            raise error
+        return error
+
+    def take_one(item: tuple[int, Item]) -> tuple[int, Taken | CodecError]:
+        try:
+            return item[0], take(item[1])
+        except CodecError as error:
+            return item[0], numbered(item[0], error)
+
+    def work_one(taken: tuple[int, Taken | CodecError]) -> Result | CodecError:
+        index, given = taken
+        if isinstance(given, CodecError):
+            return given
+        try:
+            return work(given)
+        except CodecError as error:
+            return numbered(index, error)
+
+    return in_order(take_one, work_one, enumerate(items), _workers(workers))
+
+
+def _unpacked(
+    found: Generator[tuple[Picture, str | None] | CodecError, None, None],
+) -> Iterator[Picture | CodecError]:
     with contextlib.closing(found):  # its threads end with this, also where the warning is an error
-        for picture, problem in found:
+        for result in found:
+            if isinstance(result, CodecError):
+                yield result
+                continue
+            picture, problem = result
             _warn(problem)
             yield picture
 

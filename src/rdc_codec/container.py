@@ -283,6 +283,11 @@ def _order_problem(types: Sequence[int]) -> str | None:
     return None
 
 
+def copied(data: Buffer) -> bytes:
+    """Return the bytes of a stream, which its buffer may change afterwards. Raises InputError for what is no buffer."""
+    return data if type(data) is bytes else bytes(_as_bytes(data))
+
+
 def _as_bytes(data: Buffer) -> memoryview:
     try:
         return memoryview(data).toreadonly().cast("B")

@@ -1,10 +1,14 @@
 """These are all errors and warnings that the runtime raises on purpose."""
 
+from __future__ import annotations
+
 import warnings
 
 
 class CodecError(Exception):
-    """All errors of this package derive from this one."""
+    """All errors of this package derive from this one. In a batch, `index` tells which item it is about, from 0."""
+
+    index: int | None = None
 
 
 class TruncatedError(CodecError):

@@ -8,17 +8,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Taken = TypeVar("Taken")
 Result = TypeVar("Result")
 
 
 def in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+    take: Callable[[Item], Taken],
+    work: Callable[[Taken], Result],
+    items: Iterable[Item],
+    workers: int,
 ) -> Generator[Result, None, None]:
     """Yield results of `work` in the order of `items`, at most `workers` + 1 of them under way or waiting.
 
-    Items are read when there is room for them, in the thread that takes results. An exception of `work` is raised in
-    place of its result and ends the iteration, one of `items` after the results of those before it; so does
-    closing the iterator. Items that were not begun then are dropped.
+    Items are read when there is room for them, in the thread that takes results, and `take` is called there before the
+    next one is asked for: whoever gives them may use their memory again then. `work` is done by other threads. An
+    exception of `work` is raised in place of its result and ends the iteration, one of `items` or `take` after the
+    results of those before it; so does closing the iterator. Items that were not begun then are dropped.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="rdc")
@@ -27,13 +32,13 @@ def in_order(
         rest = iter(items)
         while True:
             try:
-                item = next(rest)
+                taken = take(next(rest))
             except StopIteration:
                 break
             except Exception as error:  # what was begun before it comes first
                 failure = error
                 break
-            waiting.append(pool.submit(work, item))
+            waiting.append(pool.submit(work, taken))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -63,16 +65,36 @@ def _is_deep(image: Any) -> bool:
     return False
 
 
+# A PIL image decodes its file when it is first used, which only one thread may do; which lock is an image's follows
+# from where it lies in memory. A child process gets new ones: others may have held them when it was forked.
+_LOADING: list[threading.Lock] = []
+
+
+def _new_locks() -> None:
+    _LOADING[:] = [threading.Lock() for _ in range(64)]
+
+
+_new_locks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_locks)
+
+
 def to_rgb(image: HostImage) -> Picture:
-    """Return an array or a PIL image as uint8 [H, W, 3].
+    """Return an array or a PIL image as uint8 [H, W, 3]. Several threads may give the same image.
 
     Raises InputError as `size_of` does, and for a PIL image whose file turns out to be damaged.
     """
-    size_of(image)
     if isinstance(image, np.ndarray):
+        size_of(image)
         return image
     try:
+        with _LOADING[id(image) // 64 % len(_LOADING)]:
+            size_of(image)
+            if hasattr(image, "load"):
+                image.load()
         return np.asarray(image.convert("RGB"))
+    except InputError:
+        raise
     except MemoryError:
         raise
     except Exception as error:  # Pillow decodes files here, and its readers raise almost anything

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import cores
+from .. import cores, forking
 from ..bundle import Bundle
 from ..errors import BackendError, InputError, LimitError, _text_of
 from .base import BackendInfo, BackendOptions, Inputs, is_out_of_memory
@@ -66,6 +66,13 @@ class OpenVinoBackend:
         self._compiled: dict[str, openvino.CompiledModel] = {}
         self._idle: dict[str, list[openvino.InferRequest]] = {}
         self._lock = threading.Lock()
+        self._forked = False
+        forking.register(self)
+
+    def after_fork(self) -> None:
+        """Be of no use any more: OpenVINO's threads belong to the whole process, and stayed in the other one."""
+        forking.abandon((self._compiled, self._idle, self._core))
+        self._forked, self._lock = True, threading.Lock()
 
     def _load(self, graph: str) -> openvino.CompiledModel:
         import onnx
@@ -83,6 +90,10 @@ class OpenVinoBackend:
             raise BackendError(f"OpenVINO cannot load {path}: {_text_of(error)}") from error
 
     def _request(self, graph: str) -> openvino.InferRequest:
+        if self._forked:
+            raise BackendError(
+                "OpenVINO cannot be used in a forked process: start it with spawn, or use onnxruntime"
+            )
         with self._lock:
             if graph not in self._compiled:
                 self._compiled[graph] = self._load(graph)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Before it is imported, or it writes an identifier of the machine to the home folder and looks up a host.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
-from .. import cores
+from .. import cores, forking
 from ..bundle import WEIGHTS, Bundle
 from ..errors import BackendError, CorruptError, InputError, LimitError, _text_of
 from .base import BackendInfo, Inputs, is_out_of_memory
@@ -117,6 +121,12 @@ class OnnxRuntimeBackend:
         self._bundle = bundle
         self._sessions: dict[str, ort.InferenceSession] = {}
         self._lock = threading.Lock()
+        forking.register(self)
+
+    def after_fork(self) -> None:
+        """Forget the sessions, whose threads stayed in the other process; new ones are made when they are needed."""
+        forking.abandon(self._sessions)
+        self._sessions, self._lock = {}, threading.Lock()
 
     def _session(self, graph: str) -> ort.InferenceSession:
         with self._lock:
@@ -124,9 +134,10 @@ class OnnxRuntimeBackend:
                 session = open_session(
                     self._bundle, graph, self._options, self._providers, self._provider_options
                 )
-                # One that cannot start (no driver, say) is left out without an exception.
-                if missing := [name for name in self._names if name not in session.get_providers()]:
-                    raise BackendError(f"ONNX Runtime could not start {missing[0]} for {graph}")
+                # One that cannot start (no driver, say) is left out without an exception; the CPU's always can.
+                asked = [name for name in self._names if name != CPU]
+                if asked and (missing := set(asked) - set(session.get_providers())):
+                    raise BackendError(f"ONNX Runtime could not start {min(missing)} for {graph}")
                 self._sessions[graph] = session
             return self._sessions[graph]
 
