@@ -1,8 +1,10 @@
 """The `rdc` command works on real files with the shipped bundle."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from conftest import TINY
 from PIL import Image
 
 from rdc_codec import Codec, container
@@ -151,9 +154,8 @@ def test_folders_keep_their_structure(tmp_path):
     for name in ("in/one.png", "in/deep/two.JPG", "in/deep/er/three.webp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         picture().save(tmp_path / name)
-    (tmp_path / "in" / "notes.txt").write_text("not a picture")
     result = rdc("encode", tmp_path / "in", "-o", tmp_path / "coded")
-    assert result.exit_code == 0 and "3/3" in result.stderr and result.stdout == ""
+    assert result.exit_code == 0 and result.output == ""
     assert files(tmp_path / "coded") == ["deep/er/three.rdc", "deep/two.rdc", "one.rdc"]
     assert rdc("decode", tmp_path / "coded", "-o", tmp_path / "back").exit_code == 0
     assert files(tmp_path / "back") == ["deep/er/three.png", "deep/two.png", "one.png"]
@@ -335,6 +337,140 @@ def test_a_target_that_cannot_be_written(photo, tmp_path):
 def test_a_device_is_written_to_and_not_replaced(photo):
     assert rdc("encode", photo, "-o", os.devnull).exit_code == 0
     assert Path(os.devnull).is_char_device()
+
+
+def test_one_bad_path_costs_that_path(photo, tmp_path):
+    """Whatever is wrong with it: the tests run as root, whom no permission keeps out."""
+    long = tmp_path / ("n" * 300)
+    missing, broken = tmp_path / "missing.png", tmp_path / "loop.png"
+    broken.symlink_to(broken)
+    lines = fails("encode", photo, long, missing, broken, "-o", tmp_path / "out")
+    assert [line.split(": ")[1] for line in lines] == [str(long), str(missing), str(broken)]
+    assert files(tmp_path / "out") == ["photo.rdc"]
+    (line,) = fails("encode", photo, photo, "-o", tmp_path / ("o" * 300))
+    assert "File name too long" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root becomes another user")
+def test_what_another_user_may_not_read_is_named(photo, tmp_path):
+    """In a forked process, which has loaded what it needs before it becomes one who may read little."""
+    model = tmp_path / "model"
+    shutil.copytree(TINY, model)
+    source = tmp_path / "photos"
+    (source / "locked").mkdir(parents=True)
+    for name in ("a.png", "unreadable.png", "c.png"):
+        (source / name).write_bytes(photo.read_bytes())
+    out = tmp_path / "out"
+    arguments = ["encode", source, "-o", out, "--model", model, "--backend", "onnxruntime"]
+    assert rdc(*arguments).exit_code == 0
+    shutil.rmtree(out)
+    out.mkdir()
+    out.chmod(0o777)
+    (source / "unreadable.png").chmod(0)
+    (source / "locked").chmod(0)
+    folders = {folder: folder.stat().st_mode for folder in (tmp_path, *tmp_path.parents)}
+    said = tmp_path / "said"
+    said.touch()
+    said.chmod(0o666)
+    try:
+        for folder, mode in folders.items():
+            folder.chmod(mode | 0o711)
+        child = os.fork()
+        if not child:
+            os.setgid(65534)
+            os.setuid(65534)
+            result = rdc(*arguments)
+            said.write_text(result.stderr)
+            os._exit(result.exit_code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2, said.read_text()
+    finally:
+        for folder, mode in folders.items():
+            folder.chmod(mode)
+    assert files(out) == ["a.rdc", "c.rdc"]
+    assert said.read_text().splitlines() == [
+        f"rdc: {source / 'locked'}: Permission denied",
+        f"rdc: {source / 'unreadable.png'}: Permission denied",
+    ]
+
+
+def test_what_a_folder_holds_besides_is_named(photo, tmp_path):
+    source = tmp_path / "photos"
+    (source / "inner").mkdir(parents=True)
+    for name in ("one.heic", "two.HEIC", "notes", ".hidden", "inner/raw.dng"):
+        (source / name).write_bytes(b"?")
+    (source / "one.png").write_bytes(photo.read_bytes())
+    (source / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "elsewhere").mkdir()
+    lines = fails("encode", source, "-o", tmp_path / "out")
+    assert lines == [
+        f"rdc: {source / 'linked'}: a link to a folder, which is not followed",
+        f"rdc: {source}: left out what is not read by its suffix: 1 of .dng, 2 of .heic, 1 of no suffix",
+    ]
+    assert files(tmp_path / "out") == ["one.rdc"]
+
+
+def test_an_empty_argument_is_an_error_and_not_the_current_folder(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["encode", "", "-o", "out"], ["encode", photo, "-o", ""], ["info", ""]):
+        (line,) = fails(*arguments)
+        assert "the path is empty" in line
+    assert files(tmp_path) == ["photo.png"]
+
+
+def test_an_output_that_ends_in_a_slash_is_a_folder(photo, stream, tmp_path):
+    assert rdc("encode", photo, "-o", f"{tmp_path}/new/").exit_code == 0
+    assert rdc("decode", stream, "-o", f"{tmp_path}/new/deep/").exit_code == 0
+    assert files(tmp_path / "new") == ["deep/photo.png", "photo.rdc"]
+
+
+def test_no_program_is_run_for_a_picture(tmp_path, monkeypatch):
+    """Pillow runs Ghostscript for EPS, whatever the file's name is."""
+    ran = tmp_path / "ran"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    source = tmp_path / "photos"
+    source.mkdir()
+    picture().save(source / "evil.eps")
+    (source / "looks.jpg").write_bytes((source / "evil.eps").read_bytes())
+    lines = fails("encode", source, "-o", tmp_path / "out")
+    assert lines[0].endswith("left out what is not read by its suffix: 1 of .eps")
+    assert lines[1] == f"rdc: {source / 'looks.jpg'}: not an image that can be read"
+    (line,) = fails("encode", source / "evil.eps", "-o", tmp_path / "out.rdc")
+    assert "not an image that can be read" in line
+    assert not ran.exists()
+
+
+def test_a_closed_stderr_is_no_obstacle(photo, tmp_path):
+    other = tmp_path / "other.png"
+    other.write_bytes(photo.read_bytes())
+    command = f'"{sys.executable}" -m rdc_codec encode "{photo}" "{other}" -o "{tmp_path}/out" 2>&-'
+    assert subprocess.run(command, shell=True, check=False).returncode == 0
+    assert files(tmp_path / "out") == ["other.rdc", "photo.rdc"]
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
+def test_terminals_have_a_progress_bar_and_logs_have_none(photo, tmp_path):
+    other = tmp_path / "other.png"
+    other.write_bytes(photo.read_bytes())
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "rdc_codec", "encode", photo, other, "-o", tmp_path / "out"]
+    subprocess.run(command, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal is said
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert b"2/2" in shown
+    for options in ([], ["--quiet"]):
+        result = rdc("encode", photo, other, "-o", tmp_path / "out", *options)
+        assert result.exit_code == 0 and result.stderr == ""
 
 
 def test_help_does_not_load_the_codec():

@@ -46,6 +46,27 @@ class Job(NamedTuple):
     target: Path
 
 
+class _Path(click.Path):
+    """A path that may be missing or unreadable, which is said of it alone when it is its turn.
+
+    An empty one is what an unset variable leaves behind, and not the current folder.
+    """
+
+    def __init__(self, output: bool = False) -> None:
+        super().__init__(readable=False, path_type=Path)
+        self._output = output
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        if self._output and ctx is not None and str(value).endswith(("/", os.sep)):
+            ctx.meta[_FOLDER] = True  # as cp has it: a folder, also one that is not there yet
+        return super().convert(value, param, ctx)
+
+
+_FOLDER = "rdc.output_is_a_folder"
+
+
 class _Commands(click.Group):
     """Reports usage errors in one line, like every other error."""
 
@@ -95,11 +116,12 @@ def _layers(_: click.Context, option: click.Parameter, value: str) -> Layers:
     return int(value)
 
 
-_INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+_INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=_Path())
+_QUIET = click.option("--quiet", is_flag=True, help="No progress bar.")
 _MODEL = click.option(
     "--model",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=_Path(),
     help="Bundle to use, not the shipped one.",
 )
 _BACKEND = click.option("--backend", default="auto", show_default=True, help="Where the networks run.")
@@ -118,8 +140,11 @@ _MAX_PIXELS = click.option(
 def main() -> None:
     """Compress photographs to .rdc streams and restore them.
 
-    A bad file is reported in one line, the other files are still done, and the exit code is 2.
+    A bad file is reported in one line, the other files are still done, and the exit code is 2. So are files of a
+    folder that are left out because of their suffix, and folders that cannot be read.
     """
+    if sys.stderr is None:  # closed by the caller (2>&-)
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
 
 
 @main.command()
@@ -129,8 +154,8 @@ def main() -> None:
     "output",
     metavar="OUT",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Stream to write; a folder where the input is a folder or more than one file.",
+    type=_Path(output=True),
+    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file.",
 )
 @click.option(
     "-q", "--quality", type=float, default=50.0, show_default=True, callback=_quality, help="0 to 100."
@@ -148,6 +173,7 @@ def main() -> None:
 @_BACKEND
 @_THREADS
 @_MAX_PIXELS
+@_QUIET
 def encode(
     inputs: tuple[Path, ...],
     output: Path,
@@ -159,14 +185,15 @@ def encode(
     backend: str,
     threads: int | None,
     max_pixels: int,
+    quiet: bool,
 ) -> None:
     """Compress 8-bit pictures without transparency to .rdc streams (folders recursively).
 
-    RGB, grey and palette pictures of every type of file that Pillow reads; others are refused in one line.
+    RGB, grey and palette pictures of every type of file that Pillow reads by itself; others are refused in one line.
 
     Pixels are coded upright: an Exif orientation is applied first, as no metadata is kept.
     """
-    jobs = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes())
+    jobs, problems = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes())
     codec = _codec(model, backend, threads)
     codec.max_pixels = max_pixels
 
@@ -179,7 +206,7 @@ def encode(
             aux_quality=aux_quality,
         )
 
-    _run(jobs, work)
+    _run(jobs, work, problems, quiet)
 
 
 @main.command()
@@ -189,9 +216,9 @@ def encode(
     "output",
     metavar="OUT",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Picture to write, of a type that its suffix says; a folder (of .png) where the input is a folder "
-    "or more than one file.",
+    type=_Path(output=True),
+    help="Picture to write, of a type that its suffix says; a folder (of .png) where it ends in / or the input "
+    "is a folder or more than one file.",
 )
 @click.option(
     "--beta",
@@ -206,6 +233,7 @@ def encode(
 @_BACKEND
 @_THREADS
 @_MAX_PIXELS
+@_QUIET
 def decode(
     inputs: tuple[Path, ...],
     output: Path,
@@ -215,12 +243,13 @@ def decode(
     backend: str,
     threads: int | None,
     max_pixels: int,
+    quiet: bool,
 ) -> None:
     """Restore pictures from .rdc streams (folders recursively).
 
     Where auxiliary data is damaged or cut off, the picture is decoded without it, with a warning.
     """
-    jobs = _plan(inputs, output, PICTURE_SUFFIX, {STREAM_SUFFIX})
+    jobs, problems = _plan(inputs, output, PICTURE_SUFFIX, {STREAM_SUFFIX})
     codec = _codec(model, backend, threads)
     codec.max_pixels = max_pixels
 
@@ -229,11 +258,11 @@ def decode(
         pixels = codec.decode(job.source.read_bytes(), beta=beta, layers=layers)
         return _image_file(pixels, picture_format)
 
-    _run(jobs, work)
+    _run(jobs, work, problems, quiet)
 
 
 @main.command()
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=_Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_MODEL
 def info(source: Path, as_json: bool, model: Path | None) -> None:
@@ -262,36 +291,92 @@ def _codec(model: Path | None, backend: str = "auto", threads: int | None = None
         raise BadInput(_one_line(error)) from None
 
 
-def _plan(inputs: Sequence[Path], output: Path, suffix: str, accepted: Collection[str]) -> list[Job]:
+def _plan(
+    inputs: Sequence[Path], output: Path, suffix: str, accepted: Collection[str]
+) -> tuple[list[Job], list[str]]:
     """Decide which file becomes which: folders keep their inner structure under the output folder.
 
-    A named file is taken whatever its suffix, and need not exist (reading it will say so). Raises
-    BadInput for a folder with nothing in it, or an output that is a file where a folder is needed.
+    Returns the jobs, and a line for whatever in the folders is left out. A named file is taken whatever its suffix,
+    and need not exist (reading it will say so). Raises BadInput for a folder with nothing in it, or an output that is
+    a file where a folder is needed.
     """
-    if len(inputs) == 1 and not inputs[0].is_dir():
+    folder = click.get_current_context().meta.get(_FOLDER, False)
+    if len(inputs) == 1 and not _is_folder(inputs[0]):
         source = inputs[0]
-        return [Job(source, output / f"{source.stem}{suffix}" if output.is_dir() else output)]
-    if output.exists() and not output.is_dir():
+        inside = folder or _is_folder(output)
+        return [Job(source, output / f"{source.stem}{suffix}" if inside else output)], []
+    try:
+        is_file = output.exists() and not output.is_dir()
+    except OSError as error:
+        raise BadInput(f"{output}: {_one_line(error)}") from None
+    if is_file:
         raise BadInput(f"{output}: must be a folder for these inputs")
-    jobs = []
+    jobs, problems = [], []
     for source in inputs:
-        if not source.is_dir():
+        if not _is_folder(source):
             jobs.append(Job(source, output / f"{source.stem}{suffix}"))
             continue
-        files = [f for f in sorted(source.rglob("*")) if f.suffix.lower() in accepted and f.is_file()]
-        if not files:
+        files, left_out = _files_of(source, accepted)
+        problems += left_out
+        if not files and not left_out:
             raise BadInput(f"{source}: no file in this folder has a suffix that can be read")
         jobs += [Job(file, output / file.relative_to(source).with_suffix(suffix)) for file in files]
-    return jobs
+    return jobs, problems
 
 
-def _run(jobs: Sequence[Job], work: Callable[[Job], bytes]) -> None:
-    """Do every job; report bad ones and exit with code 2 at the end if there were any."""
+def _real(path: Path) -> Path:
+    """Follow links, also where they lead nowhere or round and round, which `Path.resolve` does not survive."""
+    return Path(os.path.realpath(path))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, a folder on the way that may not be entered
+        return False
+
+
+def _files_of(folder: Path, accepted: Collection[str]) -> tuple[list[Path], list[str]]:
+    """Return the files below a folder with one of these suffixes, sorted, and a line for whatever else is there.
+
+    Hidden files and folders, which systems put there themselves, are passed over.
+    """
+    files: list[Path] = []
+    problems: list[str] = []
+    others: dict[str, int] = {}
+    walk = os.walk(
+        folder, onerror=lambda e: problems.append(f"{e.filename}: {_one_line(e)}"), followlinks=False
+    )
+    for place, folders, names in walk:
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if (Path(place) / name).is_symlink():
+                problems.append(f"{Path(place) / name}: a link to a folder, which is not followed")
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            path = Path(place) / name
+            if path.suffix.lower() in accepted:
+                files.append(path)
+            else:
+                kind = path.suffix.lower() or "no suffix"
+                others[kind] = others.get(kind, 0) + 1
+    if others:
+        kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(others.items()))
+        problems.append(f"{folder}: left out what is not read by its suffix: {kinds}")
+    return sorted(files), problems
+
+
+def _run(jobs: Sequence[Job], work: Callable[[Job], bytes], problems: Sequence[str], quiet: bool) -> None:
+    """Do every job; report bad ones and what was left out, and exit with code 2 at the end if there were any."""
     from tqdm import tqdm
 
-    taken = {job.source.resolve() for job in jobs}
-    failed = False
-    for job in tqdm(jobs, disable=len(jobs) < 2, unit="file", file=sys.stderr):
+    taken = {_real(job.source) for job in jobs}
+    for problem in problems:
+        click.echo(f"rdc: {problem}", err=True)
+    failed = bool(problems)
+    hidden = quiet or len(jobs) < 2 or not sys.stderr.isatty()
+    for job in tqdm(jobs, disable=hidden, unit="file", file=sys.stderr):
 
         def say(message: str, source: Path = job.source) -> None:
             tqdm.write(f"rdc: {source}: {message}", file=sys.stderr)
@@ -299,7 +384,7 @@ def _run(jobs: Sequence[Job], work: Callable[[Job], bytes]) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                target = job.target.resolve()
+                target = _real(job.target)
                 if target in taken:
                     raise InputError(f"not written to {job.target}: that is an input or output already")
                 _write_whole(target, work(job))
@@ -337,10 +422,19 @@ def _write_whole(target: Path, data: bytes) -> None:
         raise InputError(f"cannot write {target}: {_one_line(error)}") from None
 
 
+def _readable_formats() -> list[str]:
+    """Return the types of files that Pillow decodes by itself: for EPS it runs Ghostscript on what anyone sent."""
+    from PIL import Image
+
+    Image.init()
+    return sorted(set(Image.OPEN) - {"EPS"})
+
+
 def _readable_suffixes() -> set[str]:
     from PIL import Image
 
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    formats = _readable_formats()
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in formats}
 
 
 def _writable_format(target: Path) -> str:
@@ -374,7 +468,7 @@ def _load_image(path: Path, max_pixels: int) -> Image.Image:
 
     with path.open("rb") as file:
         try:
-            image = Image.open(file)
+            image = Image.open(file, formats=_readable_formats())
             if image.width * image.height > max_pixels:
                 raise LimitError(f"image of {image.width}x{image.height} is over {max_pixels} pixels")
             size_of(image)  # before Pillow decodes it and reduces what it holds
