@@ -174,10 +174,27 @@ def test_pil_images_with_a_rule_are_taken(tiny: Codec, photo: np.ndarray, mode: 
     assert tiny.encode(image) == tiny.encode(np.asarray(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "CMYK", "YCbCr", "I", "F", "I;16", "HSV", "LAB"])
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "I", "F", "I;16", "HSV", "LAB", "RGBa"])
 def test_pil_images_without_a_rule_are_refused(tiny: Codec, mode: str) -> None:
     with pytest.raises(InputError, match=r"images of mode .* are not coded"):
         tiny.encode(Image.new(mode, (8, 8)))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_left_out_where_it_is_opaque_everywhere(tiny: Codec, photo: np.ndarray, mode: str) -> None:
+    """Screenshots have it. One pixel that is nearly opaque is transparency."""
+    image = Image.fromarray(photo[:70, :90]).convert(mode)
+    assert tiny.encode(image) == tiny.encode(image.convert("RGB"))
+    image.putpixel((89, 69), (*image.getpixel((89, 69))[:-1], 254))  # type: ignore[index]
+    with pytest.raises(InputError, match="images with transparency are not coded"):
+        tiny.encode(image)
+
+
+def test_a_palette_whose_transparent_colour_is_not_used_is_taken(tiny: Codec) -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.info["transparency"] = 0
+    assert tiny.encode(image) == tiny.encode(Image.new("RGB", (8, 8), (200, 100, 50)))
 
 
 def test_16_bit_files_that_pillow_would_cut_to_8_bits_are_refused(tiny: Codec, tmp_path) -> None:

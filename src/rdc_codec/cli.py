@@ -187,7 +187,7 @@ def encode(
     max_pixels: int,
     quiet: bool,
 ) -> None:
-    """Compress 8-bit pictures without transparency to .rdc streams (folders recursively).
+    """Compress 8-bit pictures without transparent pixels to .rdc streams (folders recursively).
 
     RGB, grey and palette pictures of every type of file that Pillow reads by itself; others are refused in one line.
 

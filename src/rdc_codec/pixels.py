@@ -12,6 +12,7 @@ from .errors import InputError, _text_of
 from .types import HostImage, Picture
 
 _PLAIN_MODES = ("RGB", "L", "1", "P")
+_ALPHA_MODES = ("RGBA", "LA", "PA")  # taken where every pixel is opaque, as in most screenshots
 _CODED = "only 8-bit RGB, grey and palette pictures without transparency are"
 
 
@@ -19,9 +20,9 @@ def size_of(image: HostImage) -> tuple[int, int]:
     """Return (height, width) of what `to_rgb` would take, from its description alone: no pixel is decoded.
 
     Raises InputError for everything that is not an 8-bit picture with a rule: arrays must be uint8
-    [H, W, 3]; PIL modes RGB, L, 1 and P are taken (grey is repeated into the three channels), while
-    transparency, 16-bit, float, CMYK and other colour spaces are refused, because what to do with them
-    is the caller's decision. Files that Pillow itself reduces to 8 bits (16-bit RGB in PNG, PPM or TIFF)
+    [H, W, 3]; PIL modes RGB, L, 1 and P are taken (grey is repeated into the three channels), and those with
+    alpha, whose pixels `to_rgb` looks at. 16-bit, float, CMYK and other colour spaces are refused, because what to
+    do with them is the caller's decision. Files that Pillow itself reduces to 8 bits (16-bit RGB in PNG, PPM or TIFF)
     are refused as long as they are not loaded yet; afterwards nothing tells them apart. Nor does anything in
     AVIF and JPEG 2000 files: they are taken as Pillow gives them.
     """
@@ -37,17 +38,10 @@ def size_of(image: HostImage) -> tuple[int, int]:
         mode = getattr(image, "mode", None)
         if mode is None or not hasattr(image, "convert"):
             raise InputError(f"image must be a uint8 array or a PIL image, got {type(image).__name__}")
-        # The attribute knows of palettes with transparency too; objects that only look like images lack it.
-        transparent = getattr(image, "has_transparency_data", "transparency" in image.info)
-        what = f"{mode} with transparency" if transparent else mode
-        if what not in _PLAIN_MODES:
-            raise InputError(
-                f"images of mode {what} are not coded: only 8-bit RGB, grey and palette without transparency are"
-            )
+        if mode not in _PLAIN_MODES + _ALPHA_MODES:
+            raise InputError(f"images of mode {mode} are not coded: {_CODED}")
         if _is_deep(image):
-            raise InputError(
-                "images of 16 bits a channel are not coded: only 8-bit RGB, grey and palette without transparency are"
-            )
+            raise InputError(f"images of 16 bits a channel are not coded: {_CODED}")
         width, height = image.size
     if 0 in (height, width):
         raise InputError("image has no pixels")
@@ -82,7 +76,8 @@ if hasattr(os, "register_at_fork"):
 def to_rgb(image: HostImage) -> Picture:
     """Return an array or a PIL image as uint8 [H, W, 3]. Several threads may give the same image.
 
-    Raises InputError as `size_of` does, and for a PIL image whose file turns out to be damaged.
+    Alpha is left out where it is opaque everywhere. Raises InputError as `size_of` does, for transparency, and for a
+    PIL image whose file turns out to be damaged.
     """
     if isinstance(image, np.ndarray):
         size_of(image)
@@ -92,6 +87,10 @@ def to_rgb(image: HostImage) -> Picture:
             size_of(image)
             if hasattr(image, "load"):
                 image.load()
+        # The attribute knows of palettes with transparency too; objects that only look like images lack it.
+        if getattr(image, "has_transparency_data", "transparency" in image.info):
+            if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                raise InputError(f"images with transparency are not coded: {_CODED}")
         return np.asarray(image.convert("RGB"))
     except InputError:
         raise
