@@ -473,6 +473,22 @@ def test_terminals_have_a_progress_bar_and_logs_have_none(photo, tmp_path):
         assert result.exit_code == 0 and result.stderr == ""
 
 
+def test_verify_names_every_stream_that_is_not_whole(stream, stream_bytes, tmp_path):
+    assert rdc("verify", stream).output == ""
+    folder = tmp_path / "streams"
+    folder.mkdir()
+    (folder / "cut.rdc").write_bytes(stream_bytes[:-1])
+    (folder / "none.rdc").write_bytes(stream_bytes[:20])
+    (folder / "whole.rdc").write_bytes(stream_bytes)
+    lines = fails("verify", folder, tmp_path / "missing.rdc", stream)
+    assert [line.split(": ")[1] for line in lines] == [
+        str(folder / "cut.rdc"),
+        str(folder / "none.rdc"),
+        str(tmp_path / "missing.rdc"),
+    ]
+    assert "there is a picture" in lines[0] and "no picture" in lines[1] and "No such file" in lines[2]
+
+
 def test_help_does_not_load_the_codec():
     code = "import sys, rdc_codec.cli; print({'onnxruntime', 'PIL', 'torch', 'onnx'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

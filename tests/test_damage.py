@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 import warnings
@@ -13,7 +14,8 @@ from conftest import TINY
 from skimage import data
 
 from rdc_codec import Codec, native
-from rdc_codec.errors import CodecError, CorruptError, DamagedAuxiliaryWarning, TruncatedError
+from rdc_codec.backends import BackendInfo
+from rdc_codec.errors import CodecError, CorruptError, DamagedAuxiliaryWarning, InputError, TruncatedError
 
 # Damage must not make a decoder slow: hundreds of damaged streams take seconds, one that hangs is stopped.
 pytestmark = pytest.mark.timeout(300)
@@ -28,7 +30,10 @@ def stream(tiny: Codec, photos: list[np.ndarray]) -> bytes:
 
 
 def decode(codec: Codec, data: bytes) -> tuple[np.ndarray | None, bool]:
-    """Return (picture, or None after a typed error; was there a warning). Everything else fails the test."""
+    """Return (picture, or None after a typed error; was there a warning). Everything else fails the test.
+
+    What `verify` and `strict` say of the same bytes has to fit.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -36,6 +41,12 @@ def decode(codec: Codec, data: bytes) -> tuple[np.ndarray | None, bool]:
         except CodecError:
             picture = None
     assert all(issubclass(w.category, DamagedAuxiliaryWarning) for w in caught)
+    report = codec.verify(data)
+    assert report.decodable == (picture is not None)
+    assert report.ok == (picture is not None and not caught) == (report.problem is None)
+    if not report.ok:
+        with pytest.raises(CodecError):
+            codec.decode(data, strict=True)
     return picture, bool(caught)
 
 
@@ -230,3 +241,32 @@ def test_intact_bytes_read_with_wrong_tables_are_noticed(stream: bytes) -> None:
 def test_trailing_bytes_are_an_error(tiny: Codec, stream: bytes) -> None:
     with pytest.raises(CorruptError):
         tiny.decode(stream + b"\0")
+
+
+def test_a_report_says_what_decode_would_do(tiny: Codec, stream: bytes) -> None:
+    whole = tiny.verify(stream)
+    assert whole == (True, True, tiny.slices, None)
+    assert tiny.verify(bytearray(stream)) == whole
+    np.testing.assert_array_equal(tiny.decode(stream, strict=True), tiny.decode(stream))
+    cut = tiny.verify(stream[:-1])
+    assert (cut.ok, cut.decodable, cut.slices) == (False, True, tiny.slices - 1) and cut.problem
+    with pytest.raises(CorruptError, match=re.escape(cut.problem)):
+        tiny.decode(stream[:-1], strict=True)
+    assert tiny.decode(stream[:-1], layers=tiny.slices - 1, strict=True).shape == tiny.decode(stream).shape
+    nothing = tiny.verify(b"no stream")
+    assert nothing[:3] == (False, False, 0) and nothing.problem.startswith("CorruptError: ")
+    with pytest.raises(InputError):
+        tiny.verify("text")  # type: ignore[arg-type]
+
+
+def test_verify_runs_no_network(stream: bytes) -> None:
+    class Nowhere:
+        """Is a backend that cannot run."""
+
+        info = BackendInfo("none", "nowhere", "given")
+        parallel = False
+
+        def run(self, *_: object) -> list[np.ndarray]:
+            raise AssertionError
+
+    assert Codec(TINY, backend=Nowhere()).verify(stream).ok  # type: ignore[arg-type]

@@ -276,6 +276,31 @@ def info(source: Path, as_json: bool, model: Path | None) -> None:
     click.echo(json.dumps(found, indent=2) if as_json else _info_text(found))
 
 
+@main.command()
+@_INPUTS
+@_MODEL
+def verify(inputs: tuple[Path, ...], model: Path | None) -> None:
+    """Check .rdc streams (folders recursively), every chunk by checksum and symbols. Nothing is decoded.
+
+    A line for each stream that is not whole; the exit code is 2 then.
+    """
+    jobs, problems = _plan(inputs, Path(), STREAM_SUFFIX, {STREAM_SUFFIX})
+    codec = _codec(model, "onnxruntime")
+    for job in jobs:
+        try:
+            report = codec.verify(job.source.read_bytes())
+        except (OSError, MemoryError) as error:
+            problems.append(f"{job.source}: {_one_line(error)}")
+            continue
+        if not report.ok:
+            what = "damaged, but there is a picture" if report.decodable else "no picture"
+            problems.append(f"{job.source}: {what}: {_one_line(report.problem or '')}")
+    for problem in problems:
+        click.echo(f"rdc: {problem}", err=True)
+    if problems:
+        raise click.exceptions.Exit(2)
+
+
 def _info_text(found: dict[str, Any]) -> str:
     fields = {key: value for key, value in found.items() if key != "chunks"}
     lines = [f"{key:<16}{value}" for key, value in fields.items()]

@@ -18,7 +18,7 @@ from .backends.gpu_pool import GpuBackend
 from .bundle import HYPER_STRIDE, Bundle
 from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
-from .errors import CodecError, DamagedAuxiliaryWarning, InputError, LimitError
+from .errors import CodecError, CorruptError, DamagedAuxiliaryWarning, InputError, LimitError
 from .interop import describe, is_on_device, stream_handle
 from .ordered import in_order
 from .types import Buffer, CudaStreamLike, DeviceArray, HostImage, ImageLike, Picture
@@ -39,6 +39,19 @@ Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
 Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
 MAX_PIXELS = 1 << 25
 MAX_THREADS = 1024
+
+
+class Report(NamedTuple):
+    """Says what is wrong with a stream, if anything is.
+
+    ok: all of it is there and undamaged. decodable: there is a picture in it. slices: auxiliary slices that it can be
+    made of. problem: what is damaged, missing or not as it should be, in one line; None if nothing is.
+    """
+
+    ok: bool
+    decodable: bool
+    slices: int
+    problem: str | None
 
 
 class _Dials(NamedTuple):
@@ -280,6 +293,7 @@ class Codec:
         layers: Layers | None = ...,
         out: None = ...,
         cuda_stream: None = ...,
+        strict: bool = ...,
     ) -> Picture: ...
 
     @overload
@@ -291,6 +305,7 @@ class Codec:
         *,
         out: Literal["device"],
         cuda_stream: CudaStreamLike | None = ...,
+        strict: bool = ...,
     ) -> DevicePicture: ...
 
     @overload
@@ -302,6 +317,7 @@ class Codec:
         *,
         out: Target,
         cuda_stream: CudaStreamLike | None = ...,
+        strict: bool = ...,
     ) -> Target: ...
 
     def decode(
@@ -311,12 +327,14 @@ class Codec:
         layers: Layers | None = None,
         out: DeviceArray | Literal["device"] | None = None,
         cuda_stream: CudaStreamLike | None = None,
+        strict: bool = False,
     ) -> Any:
         """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
 
         beta: 1 for machines (primary branch alone) to 0 for people. layers: use at most so many
         auxiliary slices (None: all there are). Where auxiliary data is damaged or cut off, the picture
-        is made without that part, with a DamagedAuxiliaryWarning.
+        is made without that part, with a DamagedAuxiliaryWarning; strict: it is a CorruptError, before any network
+        has run (`verify` tells without either).
 
         Returns a NumPy array; with a backend on a GPU, and `out` = "device", a new array in GPU memory
         (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. cuda_stream: a
@@ -331,13 +349,13 @@ class Codec:
                 raise InputError(
                     'cuda_stream is for pictures that stay in GPU memory: give out="device" or an array'
                 )
-            picture, problem = self._decode(data, beta, layers, self._backend.run)
+            picture, problem = self._decode(data, beta, layers, self._backend.run, strict)
         else:
             gpu = self._gpu("out")
             handle = None if cuda_stream is None else stream_handle(cuda_stream)
             if not (isinstance(out, str) and out == "device") and not is_on_device(out):
                 raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
-            graph, inputs, header, problem = self._parse(data, beta, layers)
+            graph, inputs, header, problem = self._parse(data, beta, layers, strict)
             target = None if isinstance(out, str) else out
             picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, handle)
         _warn(problem)
@@ -398,22 +416,27 @@ class Codec:
         return self._backend
 
     def _decode(
-        self, data: Buffer, beta: float, layers: Layers | None, run: Run
+        self, data: Buffer, beta: float, layers: Layers | None, run: Run, strict: bool = False
     ) -> tuple[Picture, str | None]:
         """Return the picture, and what of the stream was damaged or missing."""
-        graph, inputs, header, problem = self._parse(data, beta, layers)
+        graph, inputs, header, problem = self._parse(data, beta, layers, strict)
         (out,) = run(graph, inputs)
         return pixels.from_tensor(out, header.height, header.width), problem
 
     def _parse(
-        self, data: Buffer, beta: float, layers: Layers | None
+        self, data: Buffer, beta: float, layers: Layers | None, strict: bool
     ) -> tuple[str, dict[str, np.ndarray], Header, str | None]:
-        """Return the graph that makes the picture, its inputs, the header, and what was damaged or missing."""
+        """Return the graph that makes the picture, its inputs, the header, and what was damaged or missing.
+
+        strict: raise CorruptError for that.
+        """
         beta = number_within(beta, 1, "beta")
         count = self._layers("all" if layers is None else layers)
         stream = self._stream(data)
         header = stream.header
         coded = entropy_coding.read(stream, self.bundle, 0 if beta == 1 else count)
+        if strict and coded.problem is not None:
+            raise CorruptError(coded.problem)
         inputs = {
             "z1": coded.z1[None],
             "y1": coded.y1[None],
@@ -450,6 +473,20 @@ class Codec:
                 for c in stream.chunks
             ],
         }
+
+    def verify(self, data: Buffer) -> Report:
+        """Check a stream of this model, every chunk by its checksum and by its symbols; no network is run.
+
+        Nothing is raised or warned for whatever the bytes are: the report says what `decode` would do. Raises
+        InputError where `data` is no buffer.
+        """
+        container.copied(b"" if isinstance(data, bytes) else data)  # InputError here, and nowhere below
+        try:
+            stream = self._stream(data)
+            coded = entropy_coding.read(stream, self.bundle, self.slices)
+        except CodecError as error:
+            return Report(False, False, 0, f"{type(error).__name__}: {error}")
+        return Report(coded.problem is None, True, coded.slices, coded.problem)
 
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
         """Return the decoded integers, int32 arrays [C, h, w], for conformance tests.

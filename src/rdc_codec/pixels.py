@@ -88,9 +88,9 @@ def to_rgb(image: HostImage) -> Picture:
             if hasattr(image, "load"):
                 image.load()
         # The attribute knows of palettes with transparency too; objects that only look like images lack it.
-        if getattr(image, "has_transparency_data", "transparency" in image.info):
-            if np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-                raise InputError(f"images with transparency are not coded: {_CODED}")
+        may_be = getattr(image, "has_transparency_data", "transparency" in image.info)
+        if may_be and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+            raise InputError(f"images with transparency are not coded: {_CODED}")
         return np.asarray(image.convert("RGB"))
     except InputError:
         raise
