@@ -5,6 +5,7 @@ The streams of the tiny bundle are pinned; retraining the shipped model changes 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,23 @@ def photo() -> np.ndarray:
 def photos() -> list[np.ndarray]:
     """Return three real photos, uint8, at most 512 pixels a side."""
     return [data.chelsea(), data.astronaut(), data.coffee()[:, 50:511]]
+
+
+def require_gpu() -> None:
+    """Skip a test where there is no GPU, and nowhere else: a backend that fails on one has to be seen."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        pytest.skip(f"no driver for a GPU: {error}")
+    if hasattr(driver, "stand_in_counts"):
+        pytest.skip("the stand-in is loaded in this process: run with -m gpu")
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        pytest.skip("the driver finds no GPU")
+
+
+def require_onnxruntime_gpu() -> None:
+    """Skip a test without a GPU, or where the package onnxruntime is the one for CPUs."""
+    require_gpu()
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        pytest.skip("onnxruntime-gpu is not installed")

@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import stand_in
-from conftest import TINY
+from conftest import TINY, require_gpu
 
 from rdc_codec import Codec
 from rdc_codec.backends import BackendInfo
@@ -183,13 +183,8 @@ def device(request: pytest.FixtureRequest) -> Device:
     if request.param == "stand-in":
         driver = request.getfixturevalue("driver")
         return Device(Gpu(None), driver)
-    try:
-        real = Device(Gpu(None), None)
-    except BackendError as error:
-        pytest.skip(str(error))
-    if hasattr(ctypes.CDLL(stand_in.NAME), "stand_in_counts"):
-        pytest.skip("the stand-in is loaded in this process: run with -m gpu")
-    return real
+    require_gpu()
+    return Device(Gpu(None), None)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SHIPPED, TINY, run_operator
+from conftest import SHIPPED, TINY, require_onnxruntime_gpu, run_operator
 from kernel_library import CMAKE
 from test_plugins import INT8, LINEAR, ROOT, Harness, headers
 
@@ -85,10 +85,8 @@ def on_gpu(request: pytest.FixtureRequest) -> Codec:
         build = request.getfixturevalue("engines_of")
         return Codec(build(request.param.split()[1]), backend="tensorrt")
     bundle = request.getfixturevalue("matrix_products") if request.param == "products" else SHIPPED
-    try:
-        return Codec(bundle, backend="onnxruntime-cuda")
-    except BackendError as error:
-        pytest.skip(str(error))
+    require_onnxruntime_gpu()
+    return Codec(bundle, backend="onnxruntime-cuda")
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +128,8 @@ def test_sizes_and_batches_mix(on_gpu, on_cpu, photos) -> None:
 
 def test_cuda_graphs_bear_other_threads_and_the_applications_own_allocations(on_cpu, photos, torch) -> None:
     """In ONNX Runtime. That repeated sizes are captured is in test_cuda.py."""
-    try:
-        codec = Codec(SHIPPED, backend="onnxruntime-cuda")
-    except BackendError as error:
-        pytest.skip(str(error))
+    require_onnxruntime_gpu()
+    codec = Codec(SHIPPED, backend="onnxruntime-cuda")
     size = (256, 320)
     without = Codec(SHIPPED, backend="onnxruntime-cuda", cuda_graphs=False)
     for _ in range(2):
