@@ -255,8 +255,9 @@ class AuxiliaryBranch(_Branch):
         self, decoded: Tensor, level: Tensor, z: Tensor, symbols: Tensor, primary: Decoded
     ) -> Decoded:
         """Decoded refinement (still gained) -> latent and residual."""
-        latent, picture = self.picture(decoded, level, primary.latent.detach())
-        return Decoded(picture - primary.image.detach(), latent, z, symbols)
+        latent1, image1 = primary.latent.detach(), primary.image.detach()
+        latent, picture = self.picture(decoded, level, latent1)
+        return Decoded(picture - image1, latent, z, symbols)
 
     def decode(
         self,

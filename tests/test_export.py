@@ -113,13 +113,9 @@ def test_blend_to_image_clips_rounds_and_interleaves() -> None:
 @pytest.mark.parametrize("bundle", [TINY, SHIPPED], ids=["tiny", "shipped"])
 def test_every_rdc_node_has_a_body_and_plugin_attributes(bundle) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
-    assert set(manifest["graphs"]) == {
-        "encode_base",
-        "decode_base",
-        "encode_full",
-        "decode_full",
-        "decode_people",
-    }
+    newer = {"decode_people"} if bundle == SHIPPED else set()  # the golden bundle is from before it
+    older = {"encode_base", "decode_base", "encode_full", "decode_full"}
+    assert set(manifest["graphs"]) == older | newer
     seen = set()
     for graph in manifest["graphs"].values():
         model = onnx.load(str(bundle / graph["file"]))
@@ -204,7 +200,7 @@ def test_exporting_again_gives_the_same_identities(tmp_path, capsys) -> None:
     if (
         made["made_with"] == kept["made_with"]
     ):  # a graph is the same bytes again (its metadata name a version)
-        for graph in made["graphs"].values():
+        for graph in kept["graphs"].values():
             a, b = (
                 onnx.load(str(f / graph["file"]), load_external_data=False)
                 for f in (tmp_path / "again", TINY)
