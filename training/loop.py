@@ -156,6 +156,7 @@ class Trainer:
             raise SystemExit(f"--crop {args.crop} is not a multiple of 64")
         self.args, self.device = args, torch.device(args.device)
         self.on_gpu = self.device.type == "cuda"
+        self.bf16 = has_bf16(self.device) and not args.no_bf16
         if self.on_gpu:
             # Exact where it has to be: products of 8-bit integers fit, sums are float32 (model/scale_network.py).
             torch.set_float32_matmul_precision("high")
@@ -248,8 +249,7 @@ class Trainer:
 
     def _update(self, step: Step, folded: Tensor, variant: int) -> None:
         """Learn from one batch. Nothing here waits for a GPU, or copies from or to it: it may be captured."""
-        bf16 = has_bf16(self.device) and not self.args.no_bf16
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss, figures = step(folded, variant)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

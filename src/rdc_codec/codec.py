@@ -124,17 +124,17 @@ class Codec:
         self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
-        self._made_of = (
-            model,
-            backend,
-            threads,
-            session_options,
-            device,
-            cuda_graphs,
-            providers,
-            provider_options,
-            cache_dir,
-        )
+        self._made_of: dict[str, Any] = {
+            "model": model,
+            "backend": backend,
+            "threads": threads,
+            "session_options": session_options,
+            "device": device,
+            "cuda_graphs": cuda_graphs,
+            "providers": providers,
+            "provider_options": provider_options,
+            "cache_dir": cache_dir,
+        }
         forking.register(self)
 
     def after_fork(self) -> None:
@@ -143,7 +143,7 @@ class Codec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy a codec by what it was made of: the other one loads the model again, from the same path."""
-        if self._made_of[3] is not None:
+        if self._made_of["session_options"] is not None:
             raise TypeError("a Codec with session_options cannot be pickled or copied: ONNX Runtime's cannot")
         return _made_again, (self._made_of, self.max_pixels)
 
@@ -185,7 +185,7 @@ class Codec:
             return self._backend.run(graph, inputs, handle)
 
         dials = self._dials(quality, layers, base_quality, aux_quality)
-        return self._encode(image, dials, run)
+        return self._code(self._picture(image), dials, run)
 
     @overload
     def encode_batch(
@@ -240,9 +240,6 @@ class Codec:
             return self._code(picture, dials, self._take_turns)
 
         return _batch(self._picture, work, images, workers, on_error)
-
-    def _encode(self, image: ImageLike, dials: _Dials, run: Run) -> bytes:
-        return self._code(self._picture(image), dials, run)
 
     def _dials(
         self, quality: float, layers: Layers, base_quality: float | None, aux_quality: float | None
@@ -480,9 +477,9 @@ class Codec:
         Nothing is raised or warned for whatever the bytes are: the report says what `decode` would do. Raises
         InputError where `data` is no buffer.
         """
-        container.copied(b"" if isinstance(data, bytes) else data)  # InputError here, and nowhere below
+        copy = container.copied(data)  # what is no buffer is an error; nothing below is one
         try:
-            stream = self._stream(data)
+            stream = self._stream(copy)
             coded = entropy_coding.read(stream, self.bundle, self.slices)
         except CodecError as error:
             return Report(False, False, 0, f"{type(error).__name__}: {error}")
@@ -526,8 +523,8 @@ class Codec:
         return min(int(layers), self.slices)
 
 
-def _made_again(made_of: tuple[Any, ...], max_pixels: int) -> Codec:
-    codec = Codec(*made_of)
+def _made_again(made_of: dict[str, Any], max_pixels: int) -> Codec:
+    codec = Codec(**made_of)
     codec.max_pixels = max_pixels
     return codec
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
 import numpy as np
 
+from . import forking
 from .errors import InputError, _text_of
 from .types import HostImage, Picture
 
@@ -59,18 +59,25 @@ def _is_deep(image: Any) -> bool:
     return False
 
 
-# A PIL image decodes its file when it is first used, which only one thread may do; which lock is an image's follows
-# from where it lies in memory. A child process gets new ones: others may have held them when it was forked.
-_LOADING: list[threading.Lock] = []
+class _Loading:
+    """Holds the locks under which PIL images decode their files, which only one thread may do for an image.
+
+    Which lock is an image's follows from where it lies in memory.
+    """
+
+    def __init__(self) -> None:
+        self.after_fork()
+        forking.register(self)
+
+    def after_fork(self) -> None:
+        """Make the locks anew, which others may have held when this process was forked."""
+        self._locks = [threading.Lock() for _ in range(64)]
+
+    def lock_of(self, image: object) -> threading.Lock:
+        return self._locks[id(image) // 64 % len(self._locks)]
 
 
-def _new_locks() -> None:
-    _LOADING[:] = [threading.Lock() for _ in range(64)]
-
-
-_new_locks()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_locks)
+_LOADING = _Loading()
 
 
 def to_rgb(image: HostImage) -> Picture:
@@ -83,7 +90,7 @@ def to_rgb(image: HostImage) -> Picture:
         size_of(image)
         return image
     try:
-        with _LOADING[id(image) // 64 % len(_LOADING)]:
+        with _LOADING.lock_of(image):
             size_of(image)
             if hasattr(image, "load"):
                 image.load()
