@@ -243,7 +243,7 @@ class Trainer:
         warm = min(1.0, (self.progress.steps + 1) / self.args.warmup)
         done = min(1.0, self.progress.seconds / (60 * self.args.minutes))
         start = 1 - self.args.decay
-        if done < start:
+        if done < start or not self.args.decay:
             return self.args.lr * warm
         return self.args.lr * 0.5 * (1 + math.cos(math.pi * (done - start) / self.args.decay))
 
