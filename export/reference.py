@@ -74,7 +74,7 @@ class _TorchState:
     def __init__(self, network: ScaleNetwork, z: np.ndarray, other: np.ndarray | None) -> None:
         self.network, self.z = network, torch.from_numpy(z)[None].float()
         self.other = None if other is None else torch.from_numpy(other)[None].float()
-        self.symbols = np.zeros((network.latent, 4 * z.shape[1], 4 * z.shape[2]), np.int32)
+        self.symbols = np.zeros((network.latent, 4 * z.shape[1], 4 * z.shape[2]), np.int16)
         self._passes = pass_of(torch.from_numpy(self.symbols)[None])[0].numpy()
         self._pass = 0
 
@@ -94,7 +94,7 @@ class _TorchBranch(Branch):
 
     network: ScaleNetwork
 
-    def scale_state(self, z: np.ndarray, other: np.ndarray | None = None) -> ScaleState:
+    def scale_state(self, z: np.ndarray, other: np.ndarray | None = None, keep: bool = True) -> ScaleState:
         return _TorchState(self.network, z, other)  # type: ignore[return-value]
 
 

@@ -278,29 +278,35 @@ std::unique_ptr<rdc::ScaleContext> make_context(nb::handle neighbours, nb::handl
       passes);
 }
 
-// The state of one picture with the array of its symbols.
+// The state of one picture with the array of its symbols, which are of one type throughout.
 class ScaleState {
  public:
-  ScaleState(const rdc::ScaleContext& context, const Array& start, const std::optional<Array>& other) {
+  ScaleState(const rdc::ScaleContext& context, const Array& start, const std::optional<Array>& other,
+             const std::string& dtype, bool keep) {
     const auto* first = require<uint8_t>(start, "start", "uint8", 3);
     if (start.shape(0) != context.latent() + context.hidden() || start.shape(1) % 2 || start.shape(2) % 2)
       throw nb::value_error("start must be [latent + hidden, height, width] with even sides");
+    if (dtype != "int32" && dtype != "int16") throw nb::value_error("dtype must be int32 or int16");
+    narrow_ = dtype == "int16";
     const size_t height = start.shape(1), width = start.shape(2);
     if ((context.other() != 0) != other.has_value())
       throw nb::value_error("other must be there exactly if the context has one");
-    const int32_t* more = nullptr;
     if (other) {
-      more = require<int32_t>(*other, "other", "int32", 3);
+      if (narrow_)
+        require<int16_t>(*other, "other", "int16", 3);
+      else
+        require<int32_t>(*other, "other", "int32", 3);
       if (other->shape(0) != context.other() || other->shape(1) != height || other->shape(2) != width)
         throw nb::value_error("other must be [channels, height, width] as the context and start have them");
     }
     latent_ = context.latent();
-    const size_t n = latent_ * height * width;
-    std::unique_ptr<int32_t[]> plane(new int32_t[n]());
-    plane_ = plane.get();
-    symbols = new_array(std::move(plane), {context.latent(), height, width});
+    symbols = nb::none();
+    if (keep && narrow_) symbols = zeros(narrow_plane_, height, width);
+    if (keep && !narrow_) symbols = zeros(plane_, height, width);
     nb::gil_scoped_release unlocked;
-    state_ = std::make_unique<rdc::ScaleState>(context, first, height, width, more);
+    state_ = std::make_unique<rdc::ScaleState>(context, first, height, width);
+    if (other && narrow_) state_->see(static_cast<const int16_t*>(other->data()));
+    if (other && !narrow_) state_->see(static_cast<const int32_t*>(other->data()));
   }
 
   nb::object indexes() {
@@ -314,24 +320,14 @@ class ScaleState {
   }
 
   nb::object gather(const Array& plane) {
-    const Use use(*this);
-    const auto* all = require<int32_t>(plane, "plane", "int32", 3);
-    if (plane.shape(0) != latent_ || plane.shape(1) != state_->height() || plane.shape(2) != state_->width())
-      throw nb::value_error("plane must be [latent, height, width]");
-    std::unique_ptr<int32_t[]> out(new int32_t[state_->size()]);
-    {
-      nb::gil_scoped_release unlocked;
-      state_->gather(all, out.get());
-    }
-    return new_array(std::move(out), {state_->size()});
+    return narrow_ ? gather_typed<int16_t>(plane, "int16") : gather_typed<int32_t>(plane, "int32");
   }
 
   void add(const Array& received) {
-    const Use use(*this);
-    const auto* values = require<int32_t>(received, "symbols", "int32", 1);
-    if (received.size() != state_->size()) throw nb::value_error("symbols must be those of the next pass");
-    nb::gil_scoped_release unlocked;
-    state_->add(values, plane_);
+    if (narrow_)
+      add_typed(received, "int16", narrow_plane_);
+    else
+      add_typed(received, "int32", plane_);
   }
 
   nb::object symbols;
@@ -353,9 +349,40 @@ class ScaleState {
     ScaleState& state_;
   };
 
-  bool used_ = false;
+  template <class Symbol>
+  nb::object zeros(Symbol*& plane, size_t height, size_t width) {
+    std::unique_ptr<Symbol[]> values(new Symbol[latent_ * height * width]());
+    plane = values.get();
+    return new_array(std::move(values), {latent_, height, width});
+  }
+
+  template <class Symbol>
+  nb::object gather_typed(const Array& plane, const char* type) {
+    const Use use(*this);
+    const auto* all = require<Symbol>(plane, "plane", type, 3);
+    if (plane.shape(0) != latent_ || plane.shape(1) != state_->height() || plane.shape(2) != state_->width())
+      throw nb::value_error("plane must be [latent, height, width]");
+    std::unique_ptr<Symbol[]> out(new Symbol[state_->size()]);
+    {
+      nb::gil_scoped_release unlocked;
+      state_->gather(all, out.get());
+    }
+    return new_array(std::move(out), {state_->size()});
+  }
+
+  template <class Symbol>
+  void add_typed(const Array& received, const char* type, Symbol* plane) {
+    const Use use(*this);
+    const auto* values = require<Symbol>(received, "symbols", type, 1);
+    if (received.size() != state_->size()) throw nb::value_error("symbols must be those of the next pass");
+    nb::gil_scoped_release unlocked;
+    state_->add(values, plane);
+  }
+
+  bool used_ = false, narrow_ = false;
   size_t latent_;
-  int32_t* plane_;
+  int32_t* plane_ = nullptr;
+  int16_t* narrow_plane_ = nullptr;
   std::unique_ptr<rdc::ScaleState> state_;
 };
 
@@ -405,8 +432,8 @@ NB_MODULE(native, m) {
       .def_prop_ro("other", &rdc::ScaleContext::other);
 
   nb::class_<ScaleState>(m, "ScaleState")
-      .def(nb::init<const rdc::ScaleContext&, const Array&, const std::optional<Array>&>(), "context"_a, "start"_a,
-           "other"_a = nb::none(), nb::keep_alive<1, 2>())
+      .def(nb::init<const rdc::ScaleContext&, const Array&, const std::optional<Array>&, const std::string&, bool>(),
+           "context"_a, "start"_a, "other"_a = nb::none(), "dtype"_a = "int32", "keep"_a = true, nb::keep_alive<1, 2>())
       .def("indexes", &ScaleState::indexes)
       .def("gather", &ScaleState::gather, "plane"_a)
       .def("add", &ScaleState::add, "symbols"_a)

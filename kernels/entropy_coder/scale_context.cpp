@@ -142,8 +142,7 @@ ScaleContext::ScaleContext(const NeighbourLayer& neighbours, const HeadLayer& he
   }
 }
 
-ScaleState::ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width,
-                       const int32_t* other)
+ScaleState::ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width)
     : context_(context),
       height_(height),
       width_(width),
@@ -158,11 +157,16 @@ ScaleState::ScaleState(const ScaleContext& context, const uint8_t* start, size_t
     for (size_t row = 0; row < height; ++row)
       for (size_t column = 0; column < width; ++column)
         sums_at(row + 1, column + 1)[k] = int32_t{*feature++} << context.shift_[k];
+}
+
+template <class Symbol>
+void ScaleState::see(const Symbol* other) {
   const AddTaps add = best_add_taps();
-  for (size_t input = latent; input < context.inputs_; ++input)
-    for (size_t row = 0; row < height; ++row)
-      for (size_t column = 0; column < width; ++column)
-        spread(add, sums_at(row, column), (width + 2) * context.hidden_, taps_of(input), context.hidden_, *other++);
+  const size_t hidden = context_.hidden_;
+  for (size_t input = context_.latent_; input < context_.inputs_; ++input)
+    for (size_t row = 0; row < height_; ++row)
+      for (size_t column = 0; column < width_; ++column)
+        spread(add, sums_at(row, column), (width_ + 2) * hidden, taps_of(input), hidden, *other++);
 }
 
 void ScaleState::indexes(uint8_t* out) const {
@@ -184,7 +188,8 @@ void ScaleState::indexes(uint8_t* out) const {
   }
 }
 
-void ScaleState::gather(const int32_t* plane, int32_t* symbols) const {
+template <class Symbol>
+void ScaleState::gather(const Symbol* plane, Symbol* symbols) const {
   const size_t outputs = context_.latent_ / kPasses;
   for (size_t c = 0; c < context_.latent_; ++c, plane += height_ * width_) {
     const size_t corner = context_.corner_[pass_][c / outputs];
@@ -193,20 +198,28 @@ void ScaleState::gather(const int32_t* plane, int32_t* symbols) const {
   }
 }
 
-void ScaleState::add(const int32_t* symbols, int32_t* plane) {
+template <class Symbol>
+void ScaleState::add(const Symbol* symbols, Symbol* plane) {
   const size_t outputs = context_.latent_ / kPasses, hidden = context_.hidden_;
   const AddTaps add = best_add_taps();
   const bool last = pass_ + 1 == kPasses;  // nothing follows it that could use its sums
-  for (size_t c = 0; c < context_.latent_; ++c, plane += height_ * width_) {
+  for (size_t c = 0; c < context_.latent_; ++c) {
     const size_t corner = context_.corner_[pass_][c / outputs];
     for (size_t row = corner / 2; row < height_; row += 2)
       for (size_t column = corner % 2; column < width_; column += 2) {
-        plane[row * width_ + column] = *symbols;
+        if (plane) plane[(c * height_ + row) * width_ + column] = *symbols;
         if (!last) spread(add, sums_at(row, column), (width_ + 2) * hidden, taps_of(c), hidden, *symbols);
         ++symbols;
       }
   }
   ++pass_;
 }
+
+template void ScaleState::see(const int16_t*);
+template void ScaleState::see(const int32_t*);
+template void ScaleState::gather(const int16_t*, int16_t*) const;
+template void ScaleState::gather(const int32_t*, int32_t*) const;
+template void ScaleState::add(const int16_t*, int16_t*);
+template void ScaleState::add(const int32_t*, int32_t*);
 
 }  // namespace rdc

@@ -57,8 +57,13 @@ class ScaleContext {
 class ScaleState {
  public:
   // start: [latent + hidden, height, width], what the first half gives: first guess of each index, then features.
-  // other: [other(), height, width]. height and width are even. Symbols may be anything within int32.
-  ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width, const int32_t* other);
+  // height and width are even.
+  ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width);
+
+  // Takes the symbols of the other branch, [other(), height, width]: once, before the first pass. Symbols are int16_t
+  // or int32_t here and below, and may be anything that fits.
+  template <class Symbol>
+  void see(const Symbol* other);
 
   int pass() const { return pass_; }  // the next one; kPasses when there is none left
   size_t size() const { return quarter_ * context_.latent_; }
@@ -67,8 +72,10 @@ class ScaleState {
 
   // Of the latents of the next pass, in (channel, row, column) order: size() values each.
   void indexes(uint8_t* out) const;
-  void gather(const int32_t* plane, int32_t* symbols) const;  // plane: [latent, height, width]
-  void add(const int32_t* symbols, int32_t* plane);           // also puts them into the plane
+  template <class Symbol>
+  void gather(const Symbol* plane, Symbol* symbols) const;  // plane: [latent, height, width]
+  template <class Symbol>
+  void add(const Symbol* symbols, Symbol* plane);  // also puts them into the plane, if there is one
 
  private:
   int32_t* sums_at(size_t row, size_t column) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import threading
 import warnings
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overl
 
 import numpy as np
 
-from . import backends, container, cores, entropy_coding, forking, pixels
+from . import backends, container, cores, entropy_coding, forking, pixels, windows
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
@@ -37,8 +38,9 @@ Result = TypeVar("Result")
 OnError = Literal["raise", "return"]
 Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
 Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
-MAX_PIXELS = 1 << 25
+MAX_PIXELS = 1 << 27
 MAX_THREADS = 1024
+SCALES = (1, 2, 4, 8)  # pixels of a side that a decoded pixel may stand for
 
 
 class Report(NamedTuple):
@@ -64,11 +66,29 @@ class _Dials(NamedTuple):
 
 
 class _Picture(NamedTuple):
-    """Holds pixels as the graphs take them, int8 [1, H', W', 3] (or what lies in GPU memory), and the size."""
+    """Holds pixels as the graphs take them, int8 [1, H', W', 3] (or what lies in GPU memory), and the size.
+
+    large: they are those of the picture itself, uint8 [H, W, 3], of which windows are taken.
+    """
 
     pixels: Any
     height: int
     width: int
+    large: bool = False
+
+
+class _Parsed(NamedTuple):
+    """Holds what a stream says: symbols and levels by the names of a graph's inputs, the graph, and what is missing."""
+
+    header: Header
+    graph: str
+    planes: dict[str, np.ndarray]
+    levels: dict[str, np.ndarray]
+    problem: str | None
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Return what the graph takes to make the whole picture."""
+        return {name: plane[None].astype(np.int32) for name, plane in self.planes.items()} | self.levels
 
 
 class Codec:
@@ -88,7 +108,7 @@ class Codec:
 
     Attributes: `bundle`, the loaded model; `backend`, the one in use and why; `max_pixels`, the largest picture that
     is accepted, counted after padding to multiples of 64 and checked against the header before anything is allocated
-    (raise it for larger ones; encoding takes up to about 240 bytes of memory a pixel, decoding 150).
+    (raise it for larger ones: above 4 megapixels networks run over windows, and memory grows by 6 to 7 bytes a pixel).
 
     Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
     """
@@ -236,10 +256,13 @@ class Codec:
         """
         dials = self._dials(quality, layers, base_quality, aux_quality)
 
+        def take(image: ImageLike) -> _Picture:
+            return self._picture(image, copied=True)
+
         def work(picture: _Picture) -> bytes:
             return self._code(picture, dials, self._take_turns)
 
-        return _batch(self._picture, work, images, workers, on_error)
+        return _batch(take, work, images, workers, on_error)
 
     def _dials(
         self, quality: float, layers: Layers, base_quality: float | None, aux_quality: float | None
@@ -254,8 +277,11 @@ class Codec:
         auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
         return _Dials(count, dial, base, auxiliary)
 
-    def _picture(self, image: ImageLike) -> _Picture:
-        """Return a picture as the graphs take it: a copy, but for one in GPU memory. Raises InputError, LimitError."""
+    def _picture(self, image: ImageLike, copied: bool = False) -> _Picture:
+        """Return a picture as the graphs take it. Raises InputError, LimitError.
+
+        It is a copy, but for one in GPU memory, and for a large one unless `copied`.
+        """
         if is_on_device(image):
             self._gpu("a picture in GPU memory")
             described = describe(image)
@@ -264,20 +290,24 @@ class Codec:
         host = cast("HostImage", image)
         height, width = pixels.size_of(host)
         self._check_size(height, width)
-        return _Picture(pixels.to_tensor(pixels.to_rgb(host), HYPER_STRIDE), height, width)
+        rgb = pixels.to_rgb(host)
+        if windows.is_large(height, width, windows.ENCODE_LIMIT):
+            return _Picture(rgb.copy() if copied and rgb is host else rgb, height, width, large=True)
+        return _Picture(pixels.to_tensor(rgb, HYPER_STRIDE), height, width)
 
     def _code(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
-        inputs: dict[str, Any] = {
-            "pixels": picture.pixels,
-            "base_level": _float(self.bundle.primary.level(dials.base)),
-        }
+        graph = "encode_base"
+        levels = {"base_level": _float(self.bundle.primary.level(dials.base))}
         if dials.slices and self.bundle.auxiliary is not None:
-            inputs["aux_level"] = _float(self.bundle.auxiliary.level(dials.auxiliary))
-            z1, y1, z2, y2 = (a[0] for a in run("encode_full", inputs))
-            coded = Symbols(z1, y1, z2, y2, dials.slices)
+            graph = "encode_full"
+            levels["aux_level"] = _float(self.bundle.auxiliary.level(dials.auxiliary))
+        if picture.large:
+            planes = windows.encode(picture.pixels, lambda window: run(graph, {"pixels": window, **levels}))
         else:
-            z1, y1 = (a[0] for a in run("encode_base", inputs))
-            coded = Symbols(z1, y1)
+            planes = [plane[0] for plane in run(graph, {"pixels": picture.pixels, **levels})]
+        coded = Symbols(planes[0], planes[1])
+        if len(planes) > 2:
+            coded.z2, coded.y2, coded.slices = planes[2], planes[3], dials.slices
         identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
         header = Header(picture.width, picture.height, dials.dial, dials.base, dials.auxiliary, *identities)
         return container.write(header, entropy_coding.write(coded, self.bundle))
@@ -288,9 +318,11 @@ class Codec:
         data: Buffer,
         beta: float = ...,
         layers: Layers | None = ...,
-        out: None = ...,
+        out: Picture | None = ...,
         cuda_stream: None = ...,
         strict: bool = ...,
+        region: tuple[int, int, int, int] | None = ...,
+        scale: float = ...,
     ) -> Picture: ...
 
     @overload
@@ -322,41 +354,71 @@ class Codec:
         data: Buffer,
         beta: float = 0.0,
         layers: Layers | None = None,
-        out: DeviceArray | Literal["device"] | None = None,
+        out: DeviceArray | Picture | Literal["device"] | None = None,
         cuda_stream: CudaStreamLike | None = None,
         strict: bool = False,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
     ) -> Any:
         """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
 
         beta: 1 for machines (primary branch alone) to 0 for people. layers: use at most so many
         auxiliary slices (None: all there are). Where auxiliary data is damaged or cut off, the picture
         is made without that part, with a DamagedAuxiliaryWarning; strict: it is a CorruptError, before any network
-        has run (`verify` tells without either).
+        has run (`verify` tells without either). region: (x, y, width, height) in pixels, the part to make, of which
+        networks see no more than they need. scale: 1, 1/2, 1/4 or 1/8, each pixel then the mean of those it stands
+        for, [ceil(H * scale), ceil(W * scale), 3].
 
-        Returns a NumPy array; with a backend on a GPU, and `out` = "device", a new array in GPU memory
+        Returns a NumPy array, which is `out` where that is one to write to (uint8 of the right shape, a memory map for
+        example); with a backend on a GPU, and `out` = "device", a new array in GPU memory
         (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. cuda_stream: a
         CUDA stream of any library; what is queued on it comes before, and the picture is ready in its order.
-        Without it the picture is ready when this returns.
+        Without it the picture is ready when this returns. Into GPU memory goes the whole picture alone.
 
         Raises TruncatedError, CorruptError, UnsupportedError, WrongModelError, LimitError, InputError,
         BackendError.
         """
-        if out is None:
+        if out is None or isinstance(out, np.ndarray):
             if cuda_stream is not None:
                 raise InputError(
                     'cuda_stream is for pictures that stay in GPU memory: give out="device" or an array'
                 )
-            picture, problem = self._decode(data, beta, layers, self._backend.run, strict)
+            parsed = self._parse(data, beta, layers, strict)
+            picture = self._restore(parsed, self._backend.run, region, scale, out)
         else:
             gpu = self._gpu("out")
             handle = None if cuda_stream is None else stream_handle(cuda_stream)
             if not (isinstance(out, str) and out == "device") and not is_on_device(out):
-                raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
-            graph, inputs, header, problem = self._parse(data, beta, layers, strict)
+                raise InputError(f'out must be "device" or an array, got {type(out).__name__}')
+            if region is not None or scale != 1:
+                raise InputError("region and scale are for pictures in the memory of the CPU")
+            parsed = self._parse(data, beta, layers, strict)
             target = None if isinstance(out, str) else out
-            picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, handle)
-        _warn(problem)
+            header = parsed.header
+            picture = gpu.run_to_device(
+                parsed.graph, parsed.inputs(), header.height, header.width, target, handle
+            )
+        _warn(parsed.problem)
         return picture
+
+    def decode_rows(
+        self,
+        data: Buffer,
+        beta: float = 0.0,
+        layers: Layers | None = None,
+        strict: bool = False,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+    ) -> Iterator[Picture]:
+        """Restore a picture as `decode` does and yield its rows as they are made, from top to bottom.
+
+        Each array, uint8 [n, W, 3], has as many as networks made at once. What is wrong with the arguments or the
+        stream is raised, or warned of, before this returns.
+        """
+        parsed = self._parse(data, beta, layers, strict)
+        rows = self._rows(parsed, self._backend.run, region, scale)
+        _warn(parsed.problem)
+        return rows
 
     @overload
     def decode_batch(
@@ -416,16 +478,13 @@ class Codec:
         self, data: Buffer, beta: float, layers: Layers | None, run: Run, strict: bool = False
     ) -> tuple[Picture, str | None]:
         """Return the picture, and what of the stream was damaged or missing."""
-        graph, inputs, header, problem = self._parse(data, beta, layers, strict)
-        (out,) = run(graph, inputs)
-        return pixels.from_tensor(out, header.height, header.width), problem
+        parsed = self._parse(data, beta, layers, strict)
+        return self._restore(parsed, run), parsed.problem
 
-    def _parse(
-        self, data: Buffer, beta: float, layers: Layers | None, strict: bool
-    ) -> tuple[str, dict[str, np.ndarray], Header, str | None]:
-        """Return the graph that makes the picture, its inputs, the header, and what was damaged or missing.
+    def _parse(self, data: Buffer, beta: float, layers: Layers | None, strict: bool) -> _Parsed:
+        """Read the symbols of a stream, and decide which graph makes the picture of them.
 
-        strict: raise CorruptError for that.
+        strict: raise CorruptError for what was damaged or missing.
         """
         beta = number_within(beta, 1, "beta")
         count = self._layers("all" if layers is None else layers)
@@ -434,21 +493,62 @@ class Codec:
         coded = entropy_coding.read(stream, self.bundle, 0 if beta == 1 else count)
         if strict and coded.problem is not None:
             raise CorruptError(coded.problem)
-        inputs = {
-            "z1": coded.z1[None],
-            "y1": coded.y1[None],
-            "base_level": _float(self.bundle.primary.level(header.base_quality)),
-        }
+        planes = {"z1": coded.z1, "y1": coded.y1}
+        levels = {"base_level": _float(self.bundle.primary.level(header.base_quality))}
+        graph = "decode_base"
         if coded.slices:
             assert self.bundle.auxiliary is not None and coded.z2 is not None and coded.y2 is not None
-            inputs["z2"], inputs["y2"] = coded.z2[None], coded.y2[None]
-            inputs["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
-            inputs["slices"] = np.array([coded.slices], np.int32)
+            planes |= {"z2": coded.z2, "y2": coded.y2}
+            levels["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
+            levels["slices"] = np.array([coded.slices], np.int32)
             if beta == 0 and "decode_people" in self.bundle.graphs:
-                return "decode_people", inputs, header, coded.problem  # without making x1
-            inputs["beta"] = _float(beta)
-            return "decode_full", inputs, header, coded.problem
-        return "decode_base", inputs, header, coded.problem
+                graph = "decode_people"  # without making x1
+            else:
+                graph = "decode_full"
+                levels["beta"] = _float(beta)
+        return _Parsed(header, graph, planes, levels, coded.problem)
+
+    def _restore(
+        self,
+        parsed: _Parsed,
+        run: Run,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+        out: Picture | None = None,
+    ) -> Picture:
+        """Make the picture, or a part of it, and return it: `out`, if that is given."""
+        height, width = parsed.header.height, parsed.header.width
+        if region is None and scale == 1 and not windows.is_large(height, width, windows.DECODE_LIMIT):
+            (made,) = run(parsed.graph, parsed.inputs())
+            picture = pixels.from_tensor(made, height, width)
+            if out is None:
+                return picture
+            _check_target(out, picture.shape)
+            out[...] = picture
+            return out
+        part, factor = _part(region, height, width), _factor(scale)
+        shape = (-(-part.height // factor), -(-part.width // factor), 3)
+        if out is None:
+            out = np.empty(shape, np.uint8)
+        _check_target(out, shape)
+        start = 0
+        for rows in self._rows(parsed, run, region, scale):
+            out[start : start + len(rows)] = rows
+            start += len(rows)
+        return out
+
+    def _rows(
+        self, parsed: _Parsed, run: Run, region: tuple[int, int, int, int] | None, scale: float
+    ) -> Iterator[Picture]:
+        part = _part(region, parsed.header.height, parsed.header.width)
+        factor = _factor(scale)
+
+        def make(planes: list[np.ndarray]) -> np.ndarray:
+            named = dict(zip(parsed.planes, planes, strict=True))
+            return run(parsed.graph, named | parsed.levels)[0]
+
+        rows = windows.decode(list(parsed.planes.values()), make, part)
+        return rows if factor == 1 else windows.reduced(rows, factor)
 
     def info(self, data: Buffer) -> dict[str, Any]:
         """Tell what a stream, of any model, says of itself, as a dictionary for JSON; nothing is decoded.
@@ -497,7 +597,7 @@ class Codec:
         if coded.z2 is not None and coded.y2 is not None:
             found["auxiliary_hyper"] = coded.z2
             found["auxiliary_latents"] = coded.y2
-        return found
+        return {name: plane.astype(np.int32) for name, plane in found.items()}
 
     def _stream(self, data: Buffer) -> container.Stream:
         stream = container.read(data, max_pixels=self.max_pixels)
@@ -511,7 +611,7 @@ class Codec:
         if max(height, width) > MAX_SIDE or rows * columns * HYPER_STRIDE**2 > self.max_pixels:
             raise LimitError(
                 f"picture of {width}x{height} is over the limit of {self.max_pixels} pixels, "
-                f"counted in blocks of {HYPER_STRIDE}x{HYPER_STRIDE}"
+                f"counted in blocks of {HYPER_STRIDE}x{HYPER_STRIDE} (raise max_pixels for larger ones)"
             )
 
     def _layers(self, layers: Layers) -> int:
@@ -589,6 +689,33 @@ def _workers(count: int | None) -> int:
     if type(count) is not int or not 1 <= count <= MAX_THREADS:
         raise InputError(f"workers must be 1 to {MAX_THREADS} or None, got {count!r}")
     return count
+
+
+def _part(region: tuple[int, int, int, int] | None, height: int, width: int) -> windows.Region:
+    """Return the region of a picture of this size. Raises InputError unless it lies within."""
+    if region is None:
+        return windows.Region(0, 0, width, height)
+    try:
+        part = windows.Region(*map(operator.index, region))
+    except TypeError:
+        raise InputError(f"region must be four integers (x, y, width, height), got {region!r}") from None
+    inside = part.x >= 0 and part.y >= 0 and part.x + part.width <= width and part.y + part.height <= height
+    if not inside or part.width < 1 or part.height < 1:
+        raise InputError(f"region {tuple(part)} (x, y, width, height) is not within {width}x{height} pixels")
+    return part
+
+
+def _factor(scale: float) -> int:
+    """Return how many pixels become one, each way. Raises InputError for a scale that is not offered."""
+    for factor in SCALES:
+        if not isinstance(scale, str | bytes) and scale == 1 / factor:
+            return factor
+    raise InputError(f"scale must be 1, 1/2, 1/4 or 1/8, got {scale!r}")
+
+
+def _check_target(out: np.ndarray, shape: tuple[int, ...]) -> None:
+    if out.dtype != np.uint8 or out.shape != shape or not out.flags.writeable:
+        raise InputError(f"out must be a writable uint8 array of {shape}, got {out.dtype} {out.shape}")
 
 
 def _float(value: float) -> np.ndarray:

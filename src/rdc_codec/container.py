@@ -248,7 +248,9 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     except InputError as error:
         raise CorruptError(f"header is not valid: {error}") from None
     if width * height > max_pixels:
-        raise LimitError(f"picture of {width}x{height} is over the limit of {max_pixels} pixels")
+        raise LimitError(
+            f"picture of {width}x{height} is over the limit of {max_pixels} pixels (raise max_pixels for larger ones)"
+        )
     if problem := _order_problem([kind for kind, _, _ in entries]):
         raise CorruptError(problem)
     return Stream(header, _chunks(view, cursor.position, entries))

@@ -18,7 +18,7 @@ Part = tuple[np.ndarray, np.ndarray, Tables, int]
 
 @dataclass
 class Symbols:
-    """Holds the integers of one picture. z: int32 [Cz, h/4, w/4]; y: int32 [C, h, w], h = ceil(H / 64) * 4.
+    """Holds the integers of one picture. z: int16 [Cz, h/4, w/4]; y: int16 [C, h, w], h = ceil(H / 64) * 4.
 
     `y2` has zeros where a slice was not received; `slices` counts those that were.
     Without auxiliary data z2 and y2 are None. `problem` says why auxiliary data stopped early.
@@ -38,7 +38,7 @@ def _hyper_indexes(channels: int, height: int, width: int) -> np.ndarray:
 
 
 def _hyper_part(z: np.ndarray, branch: Branch) -> Part:
-    return np.ascontiguousarray(z), _hyper_indexes(*z.shape), branch.hyper_tables, HYPER_LIMIT
+    return np.ascontiguousarray(z, np.int16), _hyper_indexes(*z.shape), branch.hyper_tables, HYPER_LIMIT
 
 
 def _pass_part(state: ScaleState, y: np.ndarray, tables: Tables) -> Part:
@@ -50,24 +50,25 @@ def _pass_part(state: ScaleState, y: np.ndarray, tables: Tables) -> Part:
 
 def _read_hyper(decoder: Decoder, branch: Branch, height: int, width: int) -> np.ndarray:
     indexes = _hyper_indexes(branch.hyper, height, width)
-    return decoder.read(indexes, branch.hyper_tables, HYPER_LIMIT).reshape(branch.hyper, height, width)
+    symbols = decoder.read(indexes, branch.hyper_tables, HYPER_LIMIT, "int16")
+    return symbols.reshape(branch.hyper, height, width)
 
 
 def _read_pass(decoder: Decoder, state: ScaleState, tables: Tables) -> None:
-    state.add(decoder.read(state.indexes(), tables, SYMBOL_LIMIT))
+    state.add(decoder.read(state.indexes(), tables, SYMBOL_LIMIT, "int16"))
 
 
 def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     """Return the chunks of a picture in stream order, with `symbols.slices` auxiliary slices."""
-    y1 = np.ascontiguousarray(symbols.y1)
-    state = bundle.primary.scale_state(symbols.z1)
+    y1 = np.ascontiguousarray(symbols.y1, np.int16)
+    state = bundle.primary.scale_state(symbols.z1, keep=False)
     parts = [_hyper_part(symbols.z1, bundle.primary)]
     parts += [_pass_part(state, y1, bundle.primary.latent_tables) for _ in range(PASSES)]
     chunks: list[tuple[int, bytes]] = [(ChunkType.PRIMARY, native.encode_parts(parts))]
     if symbols.slices:
         assert bundle.auxiliary is not None and symbols.z2 is not None and symbols.y2 is not None
-        branch, y2 = bundle.auxiliary, np.ascontiguousarray(symbols.y2)
-        state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1)
+        branch, y2 = bundle.auxiliary, np.ascontiguousarray(symbols.y2, np.int16)
+        state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1, keep=False)
         for s in range(symbols.slices):
             parts = [_hyper_part(symbols.z2, branch)] if s == 0 else []
             parts.append(_pass_part(state, y2, branch.latent_tables))
@@ -103,7 +104,7 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
                 z2 = _read_hyper(decoder, branch, height, width)
                 state = branch.scale_state(np.concatenate([z2, z1]), symbols.y1)
             indexes = state.indexes()
-            latents = decoder.read(indexes, branch.latent_tables, SYMBOL_LIMIT)
+            latents = decoder.read(indexes, branch.latent_tables, SYMBOL_LIMIT, "int16")
             decoder.finish()  # nothing of a damaged slice may reach the picture
             state.add(latents)
         except native.CorruptStream as error:

@@ -83,25 +83,34 @@ class ScaleState:
     """Follows the latents of one picture: `indexes` of the next pass, then `add` its symbols. For one thread."""
 
     def __init__(
-        self, context: ScaleContext, start: NDArray[np.uint8], other: NDArray[np.int32] | None = None
+        self,
+        context: ScaleContext,
+        start: NDArray[np.uint8],
+        other: NDArray[np.int32] | NDArray[np.int16] | None = None,
+        dtype: Literal["int32", "int16"] = "int32",
+        keep: bool = True,
     ) -> None:
         """start: what the ScaleNetwork gives, [latent + hidden, h, w]: first guess of every index, then features.
 
-        h and w are even. other: symbols of another branch [other, h, w], if the context has that.
+        h and w are even. other: symbols of another branch [other, h, w], if the context has that. dtype: of all
+        symbols, here and below. keep: have `symbols`.
         """
 
     def indexes(self) -> NDArray[np.uint8]:
         """Return the table of each latent of the next pass, in channel, row, column order: [latent * h * w / 4]."""
 
-    def gather(self, plane: NDArray[np.int32]) -> NDArray[np.int32]:
+    def gather(self, plane: NDArray[Any]) -> NDArray[Any]:
         """Return the next pass's part of symbols [latent, h, w], in the same order."""
 
-    def add(self, symbols: NDArray[np.int32]) -> None:
+    def add(self, symbols: NDArray[Any]) -> None:
         """Take the symbols of the next pass; the one after it is then the next."""
 
     @property
-    def symbols(self) -> NDArray[np.int32]:
-        """Return every symbol so far, [latent, h, w], zeros in passes to come. `add` writes into this array."""
+    def symbols(self) -> NDArray[Any]:
+        """Return every symbol so far, [latent, h, w], zeros in passes to come. `add` writes into this array.
+
+        None without `keep`.
+        """
 
 def encode(
     symbols: NDArray[np.int32] | NDArray[np.int16], indexes: NDArray[np.uint8], tables: Tables, limit: int
