@@ -102,7 +102,7 @@ def plan(rows: int, columns: int, margin: int, limit: int, part: Rectangle) -> t
         if best is not None and total * width >= best[0]:
             break  # more windows above each other only cost more
         # At least so many next to each other, or the cores alone are too large; each one more costs more.
-        for across in range(max(1, tallest * width // limit), width + 1):
+        for across in range(min(width, max(1, tallest * width // limit)), width + 1):
             horizontal = spans(part.left, part.right, columns, across, margin)
             wide, widest = _total_and_longest(horizontal)
             if tallest * widest <= limit or (down, across) == (height, width):

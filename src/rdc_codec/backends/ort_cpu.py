@@ -15,7 +15,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from .. import cores, forking
-from ..bundle import WEIGHTS, Bundle
+from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle
 from ..errors import BackendError, CorruptError, InputError, LimitError, _text_of
 from .base import BackendInfo, Inputs, is_out_of_memory
 
@@ -143,15 +143,33 @@ class OnnxRuntimeBackend:
 
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         session = self._session(graph)
-        options = None
         large = sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES
-        if large and self._options.enable_cpu_mem_arena:
-            # The arena would keep the memory of one large picture for as long as the codec lives.
-            options = ort.RunOptions()
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            return session.run(None, inputs, options)
+            if large and self._names == [CPU] and self._options.enable_cpu_mem_arena:
+                return self._run_large(session, graph, inputs)
+            return session.run(None, inputs)
         except Exception as error:
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to run {graph}") from error
             raise BackendError(f"ONNX Runtime failed in {graph}: {_text_of(error)}") from error
+
+    def _run_large(self, session: ort.InferenceSession, graph: str, inputs: Inputs) -> list[np.ndarray]:
+        """Run a graph and give all memory that it took back, which the arena would keep for as long as the codec lives.
+
+        Outputs lie in memory of ours: those of ONNX Runtime are in the arena, which then cannot shrink.
+        """
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        binding = session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        tensors = self._bundle.outputs[graph]
+        if "z1" in inputs:
+            n, _, rows, columns = inputs["z1"].shape
+        else:
+            n, rows, columns = inputs["pixels"].shape[0], *(s // HYPER_STRIDE for s in inputs["pixels"].shape[1:3])
+        outputs = [np.empty(t.sizes(n, rows, columns), t.dtype) for t in tensors]
+        for tensor, array in zip(tensors, outputs, strict=True):
+            binding.bind_output(tensor.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        session.run_with_iobinding(binding, options)
+        return outputs
