@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ _NAMES = {
     ChunkType.ALPHA: "alpha",
     ChunkType.GREY: "mark of grey",
 }
+KINDS = frozenset(_NAMES)
 Value = TypeVar("Value")
 
 
@@ -89,13 +90,13 @@ def mode_of(stream: Stream) -> str:
     return ("L" if ChunkType.GREY in there else "RGB") + ("A" if ChunkType.ALPHA in there else "")
 
 
-def read(stream: Stream, with_alpha: bool = True) -> Attachments:
+def read(stream: Stream, kinds: Collection[ChunkType] = KINDS) -> Attachments:
     """Read them from a stream. Never raises for what is damaged: it is missing then, and named in `problems`.
 
-    with_alpha: decode the plane of transparency.
+    kinds: those to look at.
     """
     problems: list[str] = []
-    chunks = {chunk.type: chunk for chunk in stream.chunks}
+    chunks = {chunk.type: chunk for chunk in stream.chunks if chunk.type in kinds}
 
     def take(kind: ChunkType, parse: Callable[[memoryview], Value]) -> Value | None:
         chunk = chunks.get(kind)
@@ -108,10 +109,8 @@ def read(stream: Stream, with_alpha: bool = True) -> Attachments:
             return None
 
     fields: dict[str, Any] = {name: take(kind, _bounded) for kind, name in _METADATA.items()}
-    header = stream.header
-    plane = (
-        take(ChunkType.ALPHA, lambda p: alpha.unpack(p, header.height, header.width)) if with_alpha else None
-    )
+    height, width = stream.header.height, stream.header.width
+    plane = take(ChunkType.ALPHA, lambda payload: alpha.unpack(payload, height, width))
     grey = take(ChunkType.GREY, _mark)
     return Attachments(Metadata(**fields), plane, bool(grey), tuple(problems))
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from . import attachments, container, forking, metadata
 from .codec import Codec, Layers
+from .container import ChunkType
 from .errors import CodecError, DamagedMetadataWarning, InputError
 from .metadata import Metadata
 from .pixels import Rules, size_of
@@ -83,7 +84,7 @@ class RdcImageFile(ImageFile.ImageFile):
             raise UnidentifiedImageError(f"cannot read this RDC file: {error}") from error
         self._size = (stream.header.width, stream.header.height)
         self._mode = attachments.mode_of(stream)
-        found = attachments.read(stream, with_alpha=False)
+        found = attachments.read(stream, attachments.KINDS - {ChunkType.ALPHA})
         for problem in found.problems:
             warnings.warn(f"opened without it: {problem}", DamagedMetadataWarning, stacklevel=5)
         self.info.update(found.metadata.to_info())
@@ -111,9 +112,15 @@ class RdcImageFile(ImageFile.ImageFile):
 
     def _decoded(self, data: bytes) -> Image.Image:
         try:
-            image = _SHARED.codec().decode_image(data, self._dials.beta, self._dials.layers)
+            picture = _SHARED.codec().decode(data, self._dials.beta, self._dials.layers)
         except CodecError as error:
             raise OSError(f"cannot decode this RDC file: {error}") from error
+        # The rest was read, and warned of, when the file was opened.
+        stream = container.read(data, max_pixels=container.MAX_SIDE**2)
+        found = attachments.read(stream, {ChunkType.ALPHA})
+        for problem in found.problems:
+            warnings.warn(f"decoded without it: {problem}", DamagedMetadataWarning, stacklevel=4)
+        image = replace(found, grey=self.mode.startswith("L")).image(picture)
         # Damage within a chunk of the right checksum is found here; the mode was told already.
         return image if image.mode == self.mode else image.convert(self.mode)
 
