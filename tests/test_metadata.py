@@ -169,7 +169,7 @@ def test_a_gamma_that_has_no_place_in_the_stream_is_said(tiny: Codec) -> None:
     ],
 )
 def test_what_is_no_metadata_is_refused(tiny: Codec, picture: Image.Image, wrong) -> None:
-    with pytest.raises(InputError, match="metadata|exif|icc_profile"):
+    with pytest.raises(InputError, match=r"metadata|exif|icc_profile"):
         wrong(tiny, picture)
 
 

@@ -54,7 +54,7 @@ def file(tiny: Codec, crop: np.ndarray, tmp_path: Path) -> Path:
 
 def test_opening_reads_the_header_and_loading_decodes(tiny: Codec, file: Path) -> None:
     class Refusing:
-        def decode_image(self, *_: object) -> None:
+        def decode(self, *_: object) -> None:
             raise CorruptError("networks were asked for")
 
     plugin.register(Refusing())  # type: ignore[arg-type]
@@ -127,7 +127,9 @@ def test_images_are_pickled_and_copied(file: Path) -> None:
             copy.deepcopy(image),
             image.copy(),
         ):
-            assert other == expected and other.size == (90, 70)
+            assert (
+                other is not image and other.tobytes() == expected.tobytes() and other.info == expected.info
+            )
             other.resize((10, 10)).rotate(90)
 
 
@@ -217,13 +219,12 @@ def test_damage_that_costs_a_part_is_a_warning(tiny: Codec, crop: np.ndarray) ->
         opened = Image.open(io.BytesIO(data[: chunks["xmp"] + 1]))
     assert len(caught) == 1 and caught[0].filename == __file__
     assert opened.mode == "RGB" and "xmp" not in opened.info
-    with pytest.warns(DamagedMetadataWarning, match="alpha"):
+    with pytest.warns(DamagedMetadataWarning) as caught:
         opened.load()
+    assert [str(w.message) for w in caught] == ["decoded without it: alpha: missing"]
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        Image.open(
-            io.BytesIO(data[: chunks["xmp"] - 30 if "alpha" not in chunks else chunks["xmp"] - 1])
-        ).load()
+        Image.open(io.BytesIO(data[: chunks["xmp"] - 1])).load()
     assert {w.category for w in found} == {DamagedAuxiliaryWarning, DamagedMetadataWarning}
 
 
@@ -266,11 +267,11 @@ def test_the_shipped_model_is_made_when_it_is_first_needed(photo: np.ndarray, tm
     Image.fromarray(photo[:64, :64]).save(tmp_path / "photo.png")
     code = (
         "import sys; from PIL import Image; import rdc_codec.pillow\n"
-        "Image.open('photo.png').save('photo.rdc', quality=60)\n"
-        "print(Image.open('photo.rdc').convert('L').size)"
+        "Image.open(sys.argv[1]).save(sys.argv[2], quality=60)\n"
+        "print(Image.open(sys.argv[2]).convert('L').size)"
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, str(tmp_path / "photo.png"), str(tmp_path / "photo.rdc")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "(64, 64)\n"
 
 
