@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from rdc_codec import Codec, container
 from rdc_codec.cli import main
@@ -19,7 +20,7 @@ from rdc_codec.errors import (
     CorruptError,
     DamagedAuxiliaryWarning,
     DamagedMetadataWarning,
-    DroppedColourWarning,
+    DroppedMetadataWarning,
     InputError,
 )
 from rdc_codec.metadata import MAX_BYTES, Metadata
@@ -132,15 +133,15 @@ def test_metadata_of_files_is_read_whatever_the_type(
 def test_a_colour_profile_that_does_not_fit_what_is_coded_is_left_out_with_a_warning(tiny: Codec) -> None:
     press = Image.new("CMYK", (8, 8), (10, 200, 30, 0))
     press.info["icc_profile"] = profile(b"CMYK")
-    with pytest.warns(DroppedColourWarning, match="before they were converted"):
+    with pytest.warns(DroppedMetadataWarning, match="before they were converted"):
         stream = tiny.encode(press, convert=True)
     assert "icc" not in types(tiny, stream)
     wrong = Image.new("RGB", (8, 8))
     wrong.info["icc_profile"] = profile(b"CMYK")
-    with pytest.warns(DroppedColourWarning, match="colours of type 'CMYK'"):
+    with pytest.warns(DroppedMetadataWarning, match="colours of type 'CMYK'"):
         assert "icc" not in types(tiny, tiny.encode(wrong))
     wrong.info["icc_profile"] = profile(b"GRAY")
-    with pytest.warns(DroppedColourWarning, match="'GRAY'"):
+    with pytest.warns(DroppedMetadataWarning, match="'GRAY'"):
         assert "icc" not in types(tiny, tiny.encode(wrong))
     grey = wrong.convert("L")
     assert tiny.decode_image(tiny.encode(grey)).info["icc_profile"] == profile(b"GRAY")
@@ -149,7 +150,7 @@ def test_a_colour_profile_that_does_not_fit_what_is_coded_is_left_out_with_a_war
 def test_a_gamma_that_has_no_place_in_the_stream_is_said(tiny: Codec) -> None:
     image = Image.new("RGB", (8, 8))
     image.info["gamma"] = 1.0
-    with pytest.warns(DroppedColourWarning, match="gamma"):
+    with pytest.warns(DroppedMetadataWarning, match="gamma"):
         tiny.encode(image)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -294,3 +295,47 @@ def test_damaged_metadata_is_a_warning_and_verify_names_it(source: Path, tmp_pat
     assert done.exit_code == 0 and "warning: decoded without it: XMP data: truncated" in done.stderr
     done = rdc("verify", tmp_path / "a.rdc")
     assert done.exit_code == 2 and "XMP data: truncated" in done.stderr
+
+
+def orientations(folder: Path) -> dict[str, bytes]:
+    """Return files of 90 x 70 pixels that say in several ways that they lie on their side."""
+    turned = Image.Exif()
+    turned[ORIENTATION] = 6
+    raw = turned.tobytes()
+    texts = PngInfo()
+    texts.add_text("Raw profile type exif", f"\nexif\n{len(raw):8}\n{raw.hex()}\n")
+    image = Image.new("RGB", (90, 70), (200, 60, 20))
+    found = {}
+    for name, options in {
+        "jpg": {"exif": raw},
+        "png": {"exif": raw},
+        "text.png": {"pnginfo": texts},
+        "tif": {"tiffinfo": turned},
+        "webp": {"xmp": b'<x:xmpmeta tiff:Orientation="6"/>'},
+    }.items():
+        image.save(folder / f"a.{name}", **options)
+        found[name] = (folder / f"a.{name}").read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("name", ["jpg", "png", "text.png", "tif", "webp"])
+def test_pictures_are_turned_once(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"in.{name}").write_bytes(orientations(tmp_path)[name])
+    rdc("encode", tmp_path / f"in.{name}", "-o", tmp_path / "a.rdc")
+    for _ in range(2):  # a second time changes nothing
+        assert rdc("decode", tmp_path / "a.rdc", "-o", tmp_path / "b.png").exit_code == 0
+        with Image.open(tmp_path / "b.png") as image:
+            image.load()
+            assert image.size == (70, 90) and image.getexif().get(ORIENTATION, 1) == 1
+        rdc("encode", tmp_path / "b.png", "-o", tmp_path / "a.rdc")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_exif_data_that_cannot_be_read_cost_themselves_alone(picture, suffix: str, tmp_path: Path) -> None:
+    source = tmp_path / f"a{suffix}"
+    picture.save(source, exif=b"Exif\0\0no TIFF at all", icc_profile=profile())
+    done = rdc("encode", source, "-o", tmp_path / "a.rdc")
+    assert done.exit_code == 0 and "warning: the Exif data cannot be read" in done.stderr
+    assert [
+        c["type"] for c in Codec(backend="onnxruntime").info((tmp_path / "a.rdc").read_bytes())["chunks"]
+    ][-1] == "icc"

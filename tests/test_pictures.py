@@ -46,6 +46,19 @@ def mask() -> np.ndarray:
     return np.asarray(image.resize((90, 70), Image.Resampling.LANCZOS))
 
 
+def png(
+    width: int, height: int, bits: int, colour: int, data: bytes, before: bytes = b"", after: bytes = b""
+) -> bytes:
+    """Return a PNG file of rows that begin with their filter, with further chunks before and after its pixels."""
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + before
+    return start + chunk(b"IDAT", zlib.compress(data)) + after + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 # --- the rule of each mode ----------------------------------------------------------------------------------------
 
 BY_ITSELF = {
@@ -78,7 +91,7 @@ def test_modes_that_are_taken_by_themselves(tiny: Codec, mode: str) -> None:
     assert tiny.decode_image(tiny.encode(image)).mode == BY_ITSELF[mode]
 
 
-@pytest.mark.filterwarnings("ignore::rdc_codec.errors.DroppedColourWarning")
+@pytest.mark.filterwarnings("ignore::rdc_codec.errors.DroppedMetadataWarning")
 @pytest.mark.parametrize("mode", CONVERTED)
 def test_other_colour_spaces_need_an_option_that_the_error_names(tiny: Codec, mode: str) -> None:
     image = of_mode(mode)
@@ -155,6 +168,38 @@ def test_files_of_16_bit_colour_are_taken_as_pillow_cuts_them(tiny: Codec, tmp_p
         tiny.encode(Image.open(io.BytesIO(ppm)))
     expected = np.asarray(Image.open(io.BytesIO(ppm)))
     assert tiny.encode(Image.open(io.BytesIO(ppm)), to_8bit=True) == tiny.encode(expected)
+
+
+ROWS = {bits: bytes([0, *range(1, 2 * bits + 1)]) * 4 for bits in (1, 2, 4, 8)}  # 16 x 4 samples
+DEEP_KEY = np.array([[0, 300, 301, 0]] * 4, ">u2")
+ODD_FILES = {
+    "1 bit": (png(16, 4, 1, 0, ROWS[1]), "L", {}),
+    "2 bits": (png(16, 4, 2, 0, ROWS[2]), "L", {}),
+    "4 bits": (png(16, 4, 4, 0, ROWS[4]), "L", {}),
+    "transparent grey": (png(16, 4, 8, 0, ROWS[8], chunk(b"tRNS", b"\0\5")), "LA", {}),
+    "palette with three alphas": (
+        png(3, 2, 8, 3, b"\0\0\1\2" * 2, chunk(b"PLTE", bytes(range(9))) + chunk(b"tRNS", b"\0\x64\xff")), "RGBA", {},
+    ),
+    "16 bits with alpha": (png(4, 4, 16, 6, (b"\0" + bytes(range(32))) * 4), "RGBA", {"to_8bit": True}),
+    "16 bits of grey with alpha": (png(4, 4, 16, 4, (b"\0" + bytes(range(16))) * 4), "RGBA", {"to_8bit": True}),
+    "16 bits of grey, one of them transparent": (
+        png(4, 4, 16, 0, b"".join(b"\0" + row.tobytes() for row in DEEP_KEY), chunk(b"tRNS", b"\x01\x2c")),
+        "LA", {"to_8bit": True},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_png_files_of_odd_kinds(tiny: Codec, name: str) -> None:
+    data, mode, needed = ODD_FILES[name]
+    if needed:
+        with pytest.raises(InputError, match="to_8bit"):
+            tiny.encode(Image.open(io.BytesIO(data)))
+    image = Image.open(io.BytesIO(data))
+    stream = tiny.encode(image, **needed)  # type: ignore[arg-type]
+    assert tiny.decode_image(stream).mode == mode
+    if name.endswith("transparent"):
+        assert (np.asarray(tiny.decode_image(stream))[..., 1] == [255, 0, 255, 255]).all()
 
 
 # --- transparency -------------------------------------------------------------------------------------------------
@@ -314,13 +359,7 @@ def saved(image: Image.Image, picture_format: str, **options: object) -> bytes:
 
 def huge_png() -> bytes:
     """Return a PNG file whose head says 12 x 8 and whose data are 64 MiB of zeros."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    data = zlib.compress(bytes(1 << 26))
-    head = struct.pack(">IIBBBBB", 12, 8, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return png(12, 8, 8, 0, bytes(1 << 26))
 
 
 PLANE = Image.new("L", (12, 8), 77)

@@ -196,7 +196,7 @@ class Codec:
         background: (red, green, blue), 0 to 255, to blend transparency with; without it, alpha is kept without loss,
         unless it is opaque everywhere. convert: take CMYK, YCbCr, HSV, LAB and premultiplied pictures through
         Pillow's conversion. to_8bit: take 16-bit pictures and uint16 arrays, rounded to 8 bits. Without the last two,
-        such pictures are an InputError. A DroppedColourWarning says where an ICC profile does not fit what is coded.
+        such pictures are an InputError. A DroppedMetadataWarning says where an ICC profile does not fit what is coded.
 
         Raises InputError, LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """

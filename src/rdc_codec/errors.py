@@ -51,8 +51,8 @@ class DamagedMetadataWarning(CodecWarning):
     """Metadata, alpha or the mark of grey pictures is damaged or cut off; the picture is given without it."""
 
 
-class DroppedColourWarning(CodecWarning):
-    """What a picture says of its colours does not fit the pixels that are coded, or has no place in a stream."""
+class DroppedMetadataWarning(CodecWarning):
+    """A colour profile or other metadata does not fit what is written, or cannot be read; it is left out."""
 
 
 def _text_of(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DroppedColourWarning, InputError
+from .errors import DroppedMetadataWarning, InputError, _text_of
 from .pixels import Background, composite
 
 if TYPE_CHECKING:
@@ -104,18 +104,28 @@ def _exif_of(image: Any, info: dict[str, Any]) -> bytes | None:
             del exif[tag]
         return exif.tobytes() if len(exif) else None
     except Exception as error:  # of many types, on what anyone wrote there
-        warnings.warn(
-            f"Exif data cannot be read and is left out: {error}", DroppedColourWarning, stacklevel=2
-        )
+        _dropped(f"the Exif data cannot be read and are left out: {_text_of(error)}")
         return None
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return a copy of a PIL image with its Exif orientation applied and reset, and all of its metadata in `info`."""
+    """Return a copy of a PIL image with its Exif orientation applied and reset, and all of its metadata in `info`.
+
+    Exif data that cannot be read, in which nothing can be reset, are left out with a warning.
+    """
     from PIL import ImageOps
+    from PIL.Image import Exif
 
     image.load()
     found = of_image(image).to_info()
+    try:
+        Exif().load(found.get("exif", b""))
+    except Exception as error:  # of many types, on what anyone wrote there
+        _dropped(f"the Exif data cannot be read and are left out: {_text_of(error)}")
+        for name in ("exif", "Raw profile type exif"):
+            image.info.pop(name, None)
+        del found["exif"]
+        image = image.copy()  # which has not tried to read them
     image.info.update(found)  # a copy has no TIFF tags
     return ImageOps.exif_transpose(image)
 
@@ -148,7 +158,7 @@ def check_colours(found: Metadata, info: dict[str, Any], grey: bool, converted: 
 
 
 def _dropped(what: str) -> None:
-    warnings.warn(what, DroppedColourWarning, stacklevel=2)
+    warnings.warn(what, DroppedMetadataWarning, stacklevel=2)
 
 
 def without_alpha(image: Image.Image, background: Background) -> Image.Image:

@@ -195,14 +195,17 @@ def _of_image(image: Any, rules: Rules) -> Planes:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > _DEEP_MAX:
             raise InputError(f"image of mode {mode} has values outside 0 to {_DEEP_MAX}: they are not 16-bit")
-        return _planes(to_8bit(values)[..., None], None, True, False, rules)
+        key = image.info.get("transparency")  # one value that is transparent
+        alpha = None if key is None else np.where(values == key, 0, 255).astype(np.uint8)
+        return _planes(to_8bit(values)[..., None], alpha, True, False, rules)
     converted = mode in _CONVERTED_MODES
     if mode in ("RGBa", "La"):
         image = image.convert(mode.upper())
     # The attribute knows of palettes with transparency too; objects that only look like images lack it.
     may_be = getattr(image, "has_transparency_data", "transparency" in image.info)
-    alpha = np.asarray(image.convert("RGBA"))[..., 3] if may_be else None
-    return _planes(np.asarray(image.convert("RGB")), alpha, image.mode in _GREY_MODES, converted, rules)
+    colours = np.asarray(image.convert("RGBA" if may_be else "RGB"))
+    alpha = colours[..., 3] if may_be else None
+    return _planes(colours[..., :3], alpha, image.mode in _GREY_MODES, converted, rules)
 
 
 def _planes(pixels: Picture, alpha: Plane | None, grey: bool, converted: bool, rules: Rules) -> Planes:
