@@ -53,10 +53,13 @@ payloads = st.binary(max_size=300)
 def chunk_lists(draw):
     chunks = [(ChunkType.PRIMARY, draw(payloads))]
     chunks += [(ChunkType.AUX_SLICE, p) for p in draw(st.lists(payloads, max_size=6))]
-    metadata = (ChunkType.ICC, ChunkType.EXIF, ChunkType.XMP)
+    metadata = [kind for kind in ChunkType if kind > ChunkType.AUX_SLICE]
     chunks += [(kind, draw(payloads)) for kind in metadata if draw(st.booleans())]
     for _ in range(draw(st.integers(0, 3))):
-        unknown = (draw(st.just(3) | st.integers(4, 31) | st.integers(35, (1 << 32) - 1)), draw(payloads))
+        unknown = (
+            draw(st.integers(3, (1 << 32) - 1).filter(lambda k: k not in set(ChunkType))),
+            draw(payloads),
+        )
         chunks.insert(draw(st.integers(0, len(chunks))), unknown)
     return chunks
 

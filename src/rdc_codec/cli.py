@@ -22,11 +22,13 @@ from . import __version__
 from .codec import MAX_PIXELS, Codec, Layers
 from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, CodecWarning, InputError, LimitError
+from .pixels import Background, Rules
 
 if TYPE_CHECKING:
     from PIL import Image
 
 STREAM_SUFFIX = ".rdc"
+_ALPHA_FORMATS = frozenset({"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI"})
 PICTURE_SUFFIX = ".png"
 
 
@@ -116,6 +118,26 @@ def _layers(_: click.Context, option: click.Parameter, value: str) -> Layers:
     return int(value)
 
 
+def _colour(_: click.Context, option: click.Parameter, value: str | None) -> Background | None:
+    if value is None:
+        return None
+    from PIL import ImageColor
+
+    try:
+        found = ImageColor.getrgb(value)
+    except ValueError:
+        found = (0, 0, 0, 0)  # a transparent colour is none to blend with, either
+    if len(found) != 3:
+        raise BadInput(f"{option.opts[-1]} must be a colour like white or #ffffff, got {value}")
+    return (found[0], found[1], found[2])
+
+
+_BACKGROUND = click.option(
+    "--background",
+    metavar="COLOUR",
+    callback=_colour,
+    help="Blend transparency with this colour (white, #ffffff) instead of keeping it.",
+)
 _INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=_Path())
 _QUIET = click.option("--quiet", is_flag=True, help="No progress bar.")
 _MODEL = click.option(
@@ -169,6 +191,10 @@ def main() -> None:
     callback=_layers,
     help="all, base (no auxiliary data), or a number of auxiliary slices.",
 )
+@_BACKGROUND
+@click.option("--convert", is_flag=True, help="Take CMYK, YCbCr, HSV and LAB pictures, converted to RGB.")
+@click.option("--to-8bit", is_flag=True, help="Take 16-bit pictures, rounded to 8 bits.")
+@click.option("--strip", is_flag=True, help="Leave out ICC profile, Exif and XMP data.")
 @_MODEL
 @_BACKEND
 @_THREADS
@@ -181,29 +207,39 @@ def encode(
     base_quality: float | None,
     aux_quality: float | None,
     layers: Layers,
+    background: Background | None,
+    convert: bool,
+    to_8bit: bool,
+    strip: bool,
     model: Path | None,
     backend: str,
     threads: int | None,
     max_pixels: int,
     quiet: bool,
 ) -> None:
-    """Compress 8-bit pictures without transparent pixels to .rdc streams (folders recursively).
+    """Compress pictures to .rdc streams (folders recursively), with transparency, ICC profile, Exif and XMP data.
 
-    RGB, grey and palette pictures of every type of file that Pillow reads by itself; others are refused in one line.
+    8-bit RGB, grey and palette pictures of every type of file that Pillow reads by itself; what needs --convert or
+    --to-8bit, or has no rule, is refused in one line.
 
-    Pixels are coded upright: an Exif orientation is applied first, as no metadata is kept.
+    Pixels are coded upright: an Exif orientation is applied first and its tag removed.
     """
     jobs, problems = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes())
     codec = _codec(model, backend, threads)
     codec.max_pixels = max_pixels
+    rules = Rules(background, convert, to_8bit)
 
     def work(job: Job) -> bytes:
         return codec.encode(
-            _load_image(job.source, codec.max_pixels),
+            _load_image(job.source, codec.max_pixels, rules),
             quality=quality,
             layers=layers,
             base_quality=base_quality,
             aux_quality=aux_quality,
+            metadata=not strip,
+            background=background,
+            convert=convert,
+            to_8bit=to_8bit,
         )
 
     _run(jobs, work, problems, quiet)
@@ -229,6 +265,7 @@ def encode(
     help="1: for machines (primary branch alone), 0: for people, or between.",
 )
 @click.option("--layers", type=click.IntRange(min=0), help="Use at most so many auxiliary slices.")
+@_BACKGROUND
 @_MODEL
 @_BACKEND
 @_THREADS
@@ -239,13 +276,16 @@ def decode(
     output: Path,
     beta: float,
     layers: int | None,
+    background: Background | None,
     model: Path | None,
     backend: str,
     threads: int | None,
     max_pixels: int,
     quiet: bool,
 ) -> None:
-    """Restore pictures from .rdc streams (folders recursively).
+    """Restore pictures from .rdc streams (folders recursively), with what the type of file has room for.
+
+    That is transparency (which must have room, or --background), ICC profile, Exif and XMP data.
 
     Where auxiliary data is damaged or cut off, the picture is decoded without it, with a warning.
     """
@@ -255,8 +295,8 @@ def decode(
 
     def work(job: Job) -> bytes:
         picture_format = _writable_format(job.target)
-        pixels = codec.decode(job.source.read_bytes(), beta=beta, layers=layers)
-        return _image_file(pixels, picture_format)
+        image = codec.decode_image(job.source.read_bytes(), beta=beta, layers=layers)
+        return _image_file(image, picture_format, background)
 
     _run(jobs, work, problems, quiet)
 
@@ -452,7 +492,7 @@ def _readable_formats() -> list[str]:
     from PIL import Image
 
     Image.init()
-    return sorted(set(Image.OPEN) - {"EPS"})
+    return sorted(set(Image.OPEN) - {"EPS", "RDC"})  # streams are no pictures to code again
 
 
 def _readable_suffixes() -> set[str]:
@@ -466,18 +506,24 @@ def _writable_format(target: Path) -> str:
     from PIL import Image
 
     picture_format = Image.registered_extensions().get(target.suffix.lower())
-    if picture_format not in Image.SAVE:
+    if picture_format not in Image.SAVE or picture_format == "RDC":
         raise InputError(f"cannot write pictures of type '{target.suffix}' ({target.name})")
     return picture_format
 
 
-def _image_file(pixels: Any, picture_format: str) -> bytes:
-    """Return the bytes of the image file that a picture, uint8 [H, W, 3], becomes."""
-    from PIL import Image
+def _image_file(image: Image.Image, picture_format: str, background: Background | None = None) -> bytes:
+    """Return the bytes of the image file that a decoded picture becomes, with what it has besides pixels."""
+    from .metadata import save_arguments, without_alpha
 
+    if background is not None:
+        image = without_alpha(image, background)
+    if "A" in image.mode and picture_format not in _ALPHA_FORMATS:
+        raise InputError(
+            f"{picture_format} files do not keep transparency: --background blends it with a colour"
+        )
     file = io.BytesIO()
     try:
-        Image.fromarray(pixels).save(file, picture_format)
+        image.save(file, picture_format, **save_arguments(image, picture_format))
     except (
         Exception
     ) as error:  # Pillow's writers raise what their formats run into: OverflowError, struct.error
@@ -485,10 +531,11 @@ def _image_file(pixels: Any, picture_format: str) -> bytes:
     return file.getvalue()
 
 
-def _load_image(path: Path, max_pixels: int) -> Image.Image:
+def _load_image(path: Path, max_pixels: int, rules: Rules) -> Image.Image:
     """Open an image upright and fully decoded, its size checked before its pixels are."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    from .metadata import upright
     from .pixels import size_of
 
     with path.open("rb") as file:
@@ -496,11 +543,11 @@ def _load_image(path: Path, max_pixels: int) -> Image.Image:
             image = Image.open(file, formats=_readable_formats())
             if image.width * image.height > max_pixels:
                 raise LimitError(f"image of {image.width}x{image.height} is over {max_pixels} pixels")
-            size_of(image)  # before Pillow decodes it and reduces what it holds
+            size_of(image, rules)  # before Pillow decodes it and reduces what it holds
             # A camera's MPO holds previews and other views besides the photo.
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 warnings.warn("only the first frame is coded", CodecWarning, stacklevel=2)
-            return ImageOps.exif_transpose(image)
+            return upright(image)
         except (CodecError, MemoryError):
             raise
         except Image.UnidentifiedImageError:

@@ -12,20 +12,31 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overl
 
 import numpy as np
 
-from . import backends, container, cores, entropy_coding, forking, pixels, windows
+from . import attachments, backends, container, cores, entropy_coding, forking, pixels, windows
+from .attachments import Attachments
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
 from .bundle import HYPER_STRIDE, Bundle
 from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
-from .errors import CodecError, CorruptError, DamagedAuxiliaryWarning, InputError, LimitError
+from .errors import (
+    CodecError,
+    CorruptError,
+    DamagedAuxiliaryWarning,
+    DamagedMetadataWarning,
+    InputError,
+    LimitError,
+)
 from .interop import describe, is_on_device, stream_handle
+from .metadata import Metadata
 from .ordered import in_order
+from .pixels import Background, Rules
 from .types import Buffer, CudaStreamLike, DeviceArray, HostImage, ImageLike, Picture
 
 if TYPE_CHECKING:
     import onnxruntime
+    from PIL import Image
 
     from .backends.cuda import DevicePicture
 
@@ -66,7 +77,7 @@ class _Dials(NamedTuple):
 
 
 class _Picture(NamedTuple):
-    """Holds pixels as the graphs take them, int8 [1, H', W', 3] (or what lies in GPU memory), and the size.
+    """Holds pixels as the graphs take them, int8 [1, H', W', 3] (or what lies in GPU memory), size and the rest.
 
     large: they are those of the picture itself, uint8 [H, W, 3], of which windows are taken.
     """
@@ -74,6 +85,7 @@ class _Picture(NamedTuple):
     pixels: Any
     height: int
     width: int
+    attached: Attachments = Attachments()
     large: bool = False
 
 
@@ -185,16 +197,28 @@ class Codec:
         base_quality: float | None = None,
         aux_quality: float | None = None,
         cuda_stream: CudaStreamLike | None = None,
+        *,
+        metadata: bool | Metadata = True,
+        background: Background | None = None,
+        convert: bool = False,
+        to_8bit: bool = False,
     ) -> bytes:
-        """Code a picture: uint8 array [H, W, 3] (RGB) or PIL image, any size from 1x1.
+        """Code a picture: PIL image, or uint8 array [H, W, 3] (RGB), [H, W, 4] (RGBA) or [H, W] (grey), from 1x1 on.
 
         quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
         machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
-        quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
-        (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. With a backend on a
-        GPU the picture may be in its memory: anything with `__cuda_array_interface__` or DLPack; it is read
-        after what is queued on `cuda_stream`, a CUDA stream of any library. Raises InputError, LimitError,
-        BackendError; CorruptError where the bundle's files changed since it was loaded.
+        quality implies for each branch. An Exif orientation is not applied (PIL.ImageOps.exif_transpose does), of
+        several frames the current one is taken. With a backend on a GPU the picture may be in its memory, uint8
+        [H, W, 3]: anything with `__cuda_array_interface__` or DLPack; it is read after what is queued on `cuda_stream`,
+        a CUDA stream of any library.
+
+        metadata: keep the ICC profile, Exif and XMP data of a PIL image (rdc_codec.metadata.Metadata: keep these).
+        background: (red, green, blue), 0 to 255, to blend transparency with; without it, alpha is kept without loss,
+        unless it is opaque everywhere. convert: take CMYK, YCbCr, HSV, LAB and premultiplied pictures through
+        Pillow's conversion. to_8bit: take 16-bit pictures and uint16 arrays, rounded to 8 bits. Without the last two,
+        such pictures are an InputError. A DroppedMetadataWarning says where an ICC profile does not fit what is coded.
+
+        Raises InputError, LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
 
         if cuda_stream is not None:
@@ -205,7 +229,8 @@ class Codec:
             return self._backend.run(graph, inputs, handle)
 
         dials = self._dials(quality, layers, base_quality, aux_quality)
-        return self._code(self._picture(image), dials, run)
+        rules = Rules(background, convert, to_8bit)
+        return self._code(self._picture(image, rules, _kept(metadata)), dials, run)
 
     @overload
     def encode_batch(
@@ -217,6 +242,11 @@ class Codec:
         aux_quality: float | None = ...,
         workers: int | None = ...,
         on_error: Literal["raise"] = ...,
+        *,
+        metadata: bool | Metadata = ...,
+        background: Background | None = ...,
+        convert: bool = ...,
+        to_8bit: bool = ...,
     ) -> Iterator[bytes]: ...
 
     @overload
@@ -230,6 +260,10 @@ class Codec:
         workers: int | None = ...,
         *,
         on_error: OnError,
+        metadata: bool | Metadata = ...,
+        background: Background | None = ...,
+        convert: bool = ...,
+        to_8bit: bool = ...,
     ) -> Iterator[bytes | CodecError]: ...
 
     def encode_batch(
@@ -241,6 +275,11 @@ class Codec:
         aux_quality: float | None = None,
         workers: int | None = None,
         on_error: OnError = "raise",
+        *,
+        metadata: bool | Metadata = True,
+        background: Background | None = None,
+        convert: bool = False,
+        to_8bit: bool = False,
     ) -> Iterator[Any]:
         """Code many pictures and yield their streams in order, the same bytes as `encode` gives one by one.
 
@@ -252,12 +291,13 @@ class Codec:
 
         on_error: "raise" ends the iteration with the first error, in place of its result; "return" yields a picture's
         CodecError in the place of its stream and goes on. Either way the error's `index` tells the picture, from 0.
-        Errors of `images` itself are raised.
+        Errors of `images` itself are raised. The other arguments are those of `encode`.
         """
         dials = self._dials(quality, layers, base_quality, aux_quality)
+        rules, kept = Rules(background, convert, to_8bit), _kept(metadata)
 
         def take(image: ImageLike) -> _Picture:
-            return self._picture(image, copied=True)
+            return self._picture(image, rules, kept, copied=True)
 
         def work(picture: _Picture) -> bytes:
             return self._code(picture, dials, self._take_turns)
@@ -277,7 +317,9 @@ class Codec:
         auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
         return _Dials(count, dial, base, auxiliary)
 
-    def _picture(self, image: ImageLike, copied: bool = False) -> _Picture:
+    def _picture(
+        self, image: ImageLike, rules: Rules, kept: bool | Metadata, copied: bool = False
+    ) -> _Picture:
         """Return a picture as the graphs take it. Raises InputError, LimitError.
 
         It is a copy, but for one in GPU memory, and for a large one unless `copied`.
@@ -286,14 +328,18 @@ class Codec:
             self._gpu("a picture in GPU memory")
             described = describe(image)
             self._check_size(described.height, described.width)
-            return _Picture(image, described.height, described.width)
+            attached = Attachments(kept) if isinstance(kept, Metadata) else Attachments()
+            return _Picture(image, described.height, described.width, attached)
         host = cast("HostImage", image)
-        height, width = pixels.size_of(host)
-        self._check_size(height, width)
-        rgb = pixels.to_rgb(host)
+        self._check_size(*pixels.size_of(host, rules))
+        planes = pixels.planes_of(host, rules)
+        height, width = planes.rgb.shape[:2]
+        attached = attachments.of(host, planes, kept)
         if windows.is_large(height, width, windows.ENCODE_LIMIT):
-            return _Picture(rgb.copy() if copied and rgb is host else rgb, height, width, large=True)
-        return _Picture(pixels.to_tensor(rgb, HYPER_STRIDE), height, width)
+            shared = isinstance(host, np.ndarray) and np.may_share_memory(planes.rgb, host)
+            rgb = planes.rgb.copy() if copied and shared else planes.rgb
+            return _Picture(rgb, height, width, attached, large=True)
+        return _Picture(pixels.to_tensor(planes.rgb, HYPER_STRIDE), height, width, attached)
 
     def _code(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
         graph = "encode_base"
@@ -310,7 +356,8 @@ class Codec:
             coded.z2, coded.y2, coded.slices = planes[2], planes[3], dials.slices
         identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
         header = Header(picture.width, picture.height, dials.dial, dials.base, dials.auxiliary, *identities)
-        return container.write(header, entropy_coding.write(coded, self.bundle))
+        chunks = entropy_coding.write(coded, self.bundle) + picture.attached.chunks()
+        return container.write(header, chunks)
 
     @overload
     def decode(
@@ -369,6 +416,8 @@ class Codec:
         networks see no more than they need. scale: 1, 1/2, 1/4 or 1/8, each pixel then the mean of those it stands
         for, [ceil(H * scale), ceil(W * scale), 3].
 
+        Metadata and alpha are for `decode_image`; this neither returns nor checks them.
+
         Returns a NumPy array, which is `out` where that is one to write to (uint8 of the right shape, a memory map for
         example); with a backend on a GPU, and `out` = "device", a new array in GPU memory
         (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. cuda_stream: a
@@ -419,6 +468,24 @@ class Codec:
         rows = self._rows(parsed, self._backend.run, region, scale)
         _warn(parsed.problem)
         return rows
+
+    def decode_image(
+        self, data: Buffer, beta: float = 0.0, layers: Layers | None = None, strict: bool = False
+    ) -> Image.Image:
+        """Restore a picture as a PIL image of mode RGB, RGBA, L or LA, with all that the stream keeps beside it.
+
+        Its `info` has icc_profile, exif and xmp as Pillow's own readers set them. The arguments are those of `decode`.
+        Where metadata or alpha is damaged or cut off, the image lacks it, with a DamagedMetadataWarning; strict: it is
+        a CorruptError. Raises as `decode` does.
+        """
+        attached = attachments.read(self._stream(data))
+        if strict and attached.problems:
+            raise CorruptError("; ".join(attached.problems))
+        picture, problem = self._decode(data, beta, layers, self._backend.run, strict)
+        _warn(problem)
+        for lost in attached.problems:
+            warnings.warn(f"decoded without it: {lost}", DamagedMetadataWarning, stacklevel=2)
+        return attached.image(picture)
 
     @overload
     def decode_batch(
@@ -583,7 +650,9 @@ class Codec:
             coded = entropy_coding.read(stream, self.bundle, self.slices)
         except CodecError as error:
             return Report(False, False, 0, f"{type(error).__name__}: {error}")
-        return Report(coded.problem is None, True, coded.slices, coded.problem)
+        found = attachments.read(stream).problems
+        problems = found if coded.problem is None else (coded.problem, *found)
+        return Report(not problems, True, coded.slices, "; ".join(problems) or None)
 
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
         """Return the decoded integers, int32 arrays [C, h, w], for conformance tests.
@@ -627,6 +696,12 @@ def _made_again(made_of: dict[str, Any], max_pixels: int) -> Codec:
     codec = Codec(**made_of)
     codec.max_pixels = max_pixels
     return codec
+
+
+def _kept(metadata: bool | Metadata) -> bool | Metadata:
+    if type(metadata) is not bool and not isinstance(metadata, Metadata):
+        raise InputError(f"metadata must be True, False or Metadata, got {metadata!r}")
+    return metadata
 
 
 def _warn(problem: str | None) -> None:

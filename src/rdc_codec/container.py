@@ -48,6 +48,8 @@ class ChunkType(IntEnum):
     ICC = 32
     EXIF = 33
     XMP = 34
+    ALPHA = 35
+    GREY = 36
 
 
 _KNOWN_TYPES = frozenset(ChunkType)

@@ -47,6 +47,14 @@ class DamagedAuxiliaryWarning(CodecWarning):
     """Auxiliary data is damaged or cut off; the picture is decoded without that part."""
 
 
+class DamagedMetadataWarning(CodecWarning):
+    """Metadata, alpha or the mark of grey pictures is damaged or cut off; the picture is given without it."""
+
+
+class DroppedMetadataWarning(CodecWarning):
+    """A colour profile or other metadata does not fit what is written, or cannot be read; it is left out."""
+
+
 def _text_of(error: BaseException) -> str:
     """Return what an error of another library says, or the name of its type where it says nothing."""
     return str(error) or type(error).__name__

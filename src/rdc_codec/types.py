@@ -54,8 +54,10 @@ class TorchStream(Protocol):
 
 
 Picture: TypeAlias = NDArray[np.uint8]  # [height, width, 3], RGB
+Plane: TypeAlias = NDArray[np.uint8]  # [height, width]
+Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"  # [height, width] or [height, width, 1, 3 or 4]
 DeviceArray: TypeAlias = CudaArray | DlpackArray  # uint8 [height, width, 3] in GPU memory
-HostImage: TypeAlias = "Picture | Image.Image"
-ImageLike: TypeAlias = "Picture | Image.Image | DeviceArray"
+HostImage: TypeAlias = "Pixels | Image.Image"
+ImageLike: TypeAlias = "Pixels | Image.Image | DeviceArray"
 CudaStreamLike: TypeAlias = int | HasCudaStream | HasHandle | HasPointer | TorchStream
 Buffer: TypeAlias = bytes | bytearray | memoryview  # of an .rdc stream

@@ -167,7 +167,10 @@ class OnnxRuntimeBackend:
         if "z1" in inputs:
             n, _, rows, columns = inputs["z1"].shape
         else:
-            n, rows, columns = inputs["pixels"].shape[0], *(s // HYPER_STRIDE for s in inputs["pixels"].shape[1:3])
+            n, rows, columns = (
+                inputs["pixels"].shape[0],
+                *(s // HYPER_STRIDE for s in inputs["pixels"].shape[1:3]),
+            )
         outputs = [np.empty(t.sizes(n, rows, columns), t.dtype) for t in tensors]
         for tensor, array in zip(tensors, outputs, strict=True):
             binding.bind_output(tensor.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
