@@ -88,6 +88,7 @@ class RdcImageFile(ImageFile.ImageFile):
         for problem in found.problems:
             warnings.warn(f"opened without it: {problem}", DamagedMetadataWarning, stacklevel=5)
         self.info.update(found.metadata.to_info())
+        self.tile = []  # Pillow 10 takes None for an image that cannot be loaded
         self._data, self._dials, self._turn = data, _SHARED.dials, threading.Lock()
 
     def verify(self) -> None:
