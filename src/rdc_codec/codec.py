@@ -21,6 +21,7 @@ from .entropy_coding import Symbols
 from .errors import CodecError, CorruptError, DamagedAuxiliaryWarning, InputError, LimitError
 from .interop import describe, is_on_device, stream_handle
 from .ordered import in_order
+from .progressive import ProgressiveDecoder
 from .types import Buffer, CudaStreamLike, DeviceArray, HostImage, ImageLike, Picture
 
 if TYPE_CHECKING:
@@ -434,6 +435,10 @@ class Codec:
         coded = entropy_coding.read(stream, self.bundle, 0 if beta == 1 else count)
         if strict and coded.problem is not None:
             raise CorruptError(coded.problem)
+        return (*self._synthesis(coded, header, beta), header, coded.problem)
+
+    def _synthesis(self, coded: Symbols, header: Header, beta: float) -> tuple[str, dict[str, np.ndarray]]:
+        """Return the graph that makes a picture of symbols, and its inputs."""
         inputs = {
             "z1": coded.z1[None],
             "y1": coded.y1[None],
@@ -445,10 +450,27 @@ class Codec:
             inputs["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
             inputs["slices"] = np.array([coded.slices], np.int32)
             if beta == 0 and "decode_people" in self.bundle.graphs:
-                return "decode_people", inputs, header, coded.problem  # without making x1
+                return "decode_people", inputs  # without making x1
             inputs["beta"] = _float(beta)
-            return "decode_full", inputs, header, coded.problem
-        return "decode_base", inputs, header, coded.problem
+            return "decode_full", inputs
+        return "decode_base", inputs
+
+    def decoder(self) -> ProgressiveDecoder:
+        """Return a decoder of one stream that takes its bytes as they arrive and makes pictures in between.
+
+        `ProgressiveDecoder` says how it is used. Its picture of a stream, or of the beginning of one, is that of
+        `decode`.
+        """
+        return ProgressiveDecoder(self.bundle, self._head, self._restored)
+
+    def _head(self, data: Buffer) -> container.Head:
+        head = container.read_head(data, max_pixels=self.max_pixels)
+        self._check_header(head.header)
+        return head
+
+    def _restored(self, coded: Symbols, header: Header, beta: float) -> Picture:
+        (out,) = self._backend.run(*self._synthesis(coded, header, beta))
+        return pixels.from_tensor(out, header.height, header.width)
 
     def info(self, data: Buffer) -> dict[str, Any]:
         """Tell what a stream, of any model, says of itself, as a dictionary for JSON; nothing is decoded.
@@ -483,7 +505,8 @@ class Codec:
             coded = entropy_coding.read(stream, self.bundle, self.slices)
         except CodecError as error:
             return Report(False, False, 0, f"{type(error).__name__}: {error}")
-        return Report(coded.problem is None, True, coded.slices, coded.problem)
+        problem = coded.problem or stream.damage()
+        return Report(problem is None, True, coded.slices, problem)
 
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
         """Return the decoded integers, int32 arrays [C, h, w], for conformance tests.
@@ -501,9 +524,12 @@ class Codec:
 
     def _stream(self, data: Buffer) -> container.Stream:
         stream = container.read(data, max_pixels=self.max_pixels)
-        container.identify(stream.header, self.bundle.parse_id, self.bundle.picture_id)
-        self._check_size(stream.header.height, stream.header.width)
+        self._check_header(stream.header)
         return stream
+
+    def _check_header(self, header: Header) -> None:
+        container.identify(header, self.bundle.parse_id, self.bundle.picture_id)
+        self._check_size(header.height, header.width)
 
     def _check_size(self, height: int, width: int) -> None:
         """Raise LimitError for a picture that is over the limit with its padding, which is what memory is for."""

@@ -36,6 +36,8 @@ _VARINT_BYTES = 5
 _TYPE_BITS = 2  # of a directory entry; a type that does not fit them follows as a number of its own
 
 _CRC = struct.Struct("<I")
+_LEAST_ENTRY = 1 + _CRC.size
+LEAST_HEAD = 26 + _LEAST_ENTRY  # bytes, with one chunk
 _HEAD = struct.Struct(f"<B{ID_BYTES}s{ID_BYTES}s")
 _QUALITIES = struct.Struct("<HHH")
 
@@ -139,6 +141,26 @@ class Chunk:
         return f"unknown_{self.type}"
 
 
+class Entry(NamedTuple):
+    """Holds a directory entry: the type of a chunk, its bytes, and their CRC."""
+
+    type: int
+    length: int
+    crc: int
+
+    def fits(self, payload: Buffer) -> bool:
+        """Tell whether these are the bytes that the entry is of."""
+        return crc32c(payload) == self.crc
+
+
+class Head(NamedTuple):
+    """Holds what stands before the chunks: header and directory, and the number of bytes that both take."""
+
+    header: Header
+    entries: tuple[Entry, ...]
+    size: int
+
+
 class Auxiliary(NamedTuple):
     """Holds usable auxiliary payloads, and says why there are no more (None: all that were asked for)."""
 
@@ -163,6 +185,13 @@ class Stream:
             error = CorruptError if chunk.state is ChunkState.DAMAGED else TruncatedError
             raise error(f"primary data is {chunk.state.value}")
         return chunk.payload
+
+    def damage(self) -> str | None:
+        """Name the first chunk, of whatever type, that is not as it was written, and its state; None if all are."""
+        for chunk in self.chunks:
+            if chunk.payload is None:
+                return f"chunk {chunk.name} is {chunk.state.value}"
+        return None
 
     def auxiliary(self, limit: int | None = None) -> Auxiliary:
         """Return the longest run of intact slices from slice 0, at most `limit` of them.
@@ -222,6 +251,17 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     error here: see `Chunk.state`. Nothing is allocated in proportion to a header value.
     """
     view = _as_bytes(data)
+    head = read_head(view, max_pixels=max_pixels)
+    return Stream(head.header, _chunks(view, head.size, head.entries))
+
+
+def read_head(data: Buffer, *, max_pixels: int) -> Head:
+    """Parse the header and the directory alone; what comes after them is not looked at.
+
+    Raises as `read` does, but for bytes after the last chunk. The TruncatedError tells how many bytes are missing at
+    least.
+    """
+    view = _as_bytes(data)
     cursor = _Cursor(view)
     start = view[: len(MAGIC)]
     if start != MAGIC[: len(start)]:
@@ -236,7 +276,10 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     quality, base_quality, aux_quality = map(from_fixed, qualities)
     if (count := cursor.varint()) > MAX_CHUNKS:
         raise LimitError(f"{count} chunks, at most {MAX_CHUNKS} fit a stream")
-    entries = [(*cursor.entry(), _CRC.unpack(cursor.take(_CRC.size))[0]) for _ in range(count)]
+    entries = []
+    for left in range(count, 0, -1):
+        cursor.at_least = cursor.position + left * _LEAST_ENTRY + _CRC.size
+        entries.append(Entry(*cursor.entry(), *_CRC.unpack(cursor.take(_CRC.size))))
     computed = crc32c(view[: cursor.position])
     if _CRC.unpack(cursor.take(_CRC.size))[0] != computed:
         raise CorruptError("header is damaged (its CRC does not match)")
@@ -249,17 +292,18 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
         raise CorruptError(f"header is not valid: {error}") from None
     if width * height > max_pixels:
         raise LimitError(f"picture of {width}x{height} is over the limit of {max_pixels} pixels")
-    if problem := _order_problem([kind for kind, _, _ in entries]):
+    if problem := _order_problem([entry.type for entry in entries]):
         raise CorruptError(problem)
-    return Stream(header, _chunks(view, cursor.position, entries))
+    return Head(header, tuple(entries), cursor.position)
 
 
-def _chunks(view: memoryview, position: int, entries: Iterable[tuple[int, int, int]]) -> tuple[Chunk, ...]:
+def _chunks(view: memoryview, position: int, entries: Iterable[Entry]) -> tuple[Chunk, ...]:
     chunks = []
-    for kind, length, crc in entries:
+    for entry in entries:
+        kind, length = entry.type, entry.length
         present = view[position : position + length]
         if len(present) == length:
-            state = ChunkState.OK if crc32c(present) == crc else ChunkState.DAMAGED
+            state = ChunkState.OK if entry.fits(present) else ChunkState.DAMAGED
         else:
             state = ChunkState.TRUNCATED if len(present) else ChunkState.MISSING
         payload = present if state is ChunkState.OK else None
@@ -322,11 +366,14 @@ class _Cursor:
     def __init__(self, view: memoryview) -> None:
         self._view = view
         self.position = 0
+        self.at_least = LEAST_HEAD  # bytes that the whole header takes, by what is known of it
 
     def take(self, count: int) -> memoryview:
         end = self.position + count
         if end > len(self._view):
-            raise TruncatedError(f"stream of {len(self._view)} bytes ends within its header")
+            error = TruncatedError(f"stream of {len(self._view)} bytes ends within its header")
+            error.missing = max(end, self.at_least) - len(self._view)
+            raise error
         taken = self._view[self.position : end]
         self.position = end
         return taken

@@ -12,7 +12,12 @@ class CodecError(Exception):
 
 
 class TruncatedError(CodecError):
-    """The stream ends before the part that a picture needs."""
+    """The stream ends before the part that a picture needs.
+
+    `missing`: bytes that its header lacks at least, where it ends within that.
+    """
+
+    missing: int | None = None
 
 
 class CorruptError(CodecError):
