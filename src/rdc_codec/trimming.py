@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .container import MAX_SIDE, Chunk, ChunkState, ChunkType, Stream, read, write
+from .container import MAX_SIDE, Chunk, ChunkType, Stream, read, write
 from .errors import DamagedAuxiliaryWarning, InputError, LimitError
 from .types import Buffer
 
@@ -38,26 +39,28 @@ def trim(data: Buffer, layers: Layers | None = None, max_bytes: int | None = Non
         raise InputError(f"max_bytes must be a number of bytes or None, got {max_bytes!r}")
     stream = read(data, max_pixels=MAX_SIDE * MAX_SIDE)  # nothing is allocated for them
     stream.primary()  # raises where that is not there
-    asked = [c for c in stream.chunks if c.type in _LAYERS]
+    layered = [k for k, c in enumerate(stream.chunks) if c.type in _LAYERS]
     if wanted is not None:
-        asked = [c for c in asked if c.type == ChunkType.AUX_SLICE][:wanted]
-    damaged = next((k for k, c in enumerate(asked) if c.payload is None), None)
-    kept = asked[:damaged]
+        layered = [k for k in layered if stream.chunks[k].type == ChunkType.AUX_SLICE][:wanted]
+    intact = list(itertools.takewhile(lambda k: stream.chunks[k].payload is not None, layered))
 
     def size(count: int) -> int:
-        return len(_written(stream, kept[:count]))
+        return len(_written(stream, intact[:count]))
 
-    count = len(kept)
+    count = len(intact)
     if max_bytes is not None:
-        count = bisect.bisect_right(range(len(kept) + 1), max_bytes, key=size) - 1
+        count = bisect.bisect_right(range(len(intact) + 1), max_bytes, key=size) - 1
         if count < 0:
             raise LimitError(f"stream cannot be trimmed to {max_bytes} bytes: its least size is {size(0)}")
-    lost = [c for c in stream.chunks if c.payload is None and c.type not in _LAYERS]
-    if damaged is not None and count == damaged:
-        lost.append(asked[damaged])
+    lost = [k for k, c in enumerate(stream.chunks) if c.payload is None and c.type not in _LAYERS]
+    if count == len(intact) < len(layered):
+        least = size(count) + stream.chunks[layered[count]].length  # with the layer that is not intact
+        if max_bytes is None or least < max_bytes:
+            lost.append(layered[count])
     if lost:
-        _warn(lost, asked)
-    return _written(stream, kept[:count])
+        states = ", ".join(_state_of(stream.chunks, k) for k in sorted(lost))
+        warnings.warn(f"left out: {states}", DamagedAuxiliaryWarning, stacklevel=2)
+    return _written(stream, intact[:count])
 
 
 def _count(layers: Layers | None) -> int | None:
@@ -71,23 +74,19 @@ def _count(layers: Layers | None) -> int | None:
     return int(layers)
 
 
-def _written(stream: Stream, layers: Sequence[Chunk]) -> bytes:
-    """Write a stream with these of its layers, and with whatever else of it is intact."""
-    ends = {chunk.offset for chunk in layers}
+def _written(stream: Stream, layers: Collection[int]) -> bytes:
+    """Write a stream with these of its layers, numbers of chunks, and with whatever else of it is intact."""
     chunks = [
         (c.type, c.payload)
-        for c in stream.chunks
-        if c.payload is not None and (c.type not in _LAYERS or c.offset in ends)
+        for k, c in enumerate(stream.chunks)
+        if c.payload is not None and (c.type not in _LAYERS or k in layers)
     ]
     return write(stream.header, chunks)
 
 
-def _warn(lost: Sequence[Chunk], asked: Sequence[Chunk]) -> None:
-    names = [
-        f"auxiliary slice {asked.index(c)}" if c.type == ChunkType.AUX_SLICE else f"chunk {c.name}"
-        for c in lost
-    ]
-    states = ", ".join(f"{name} is {c.state.value}" for name, c in zip(names, lost, strict=True))
-    assert all(c.state is not ChunkState.OK for c in lost)
-    # Where the caller of `trim` is: this function, `trim`, then that.
-    warnings.warn(f"left out: {states}", DamagedAuxiliaryWarning, stacklevel=3)
+def _state_of(chunks: Sequence[Chunk], number: int) -> str:
+    chunk = chunks[number]
+    if chunk.type != ChunkType.AUX_SLICE:
+        return f"chunk {chunk.name} is {chunk.state.value}"
+    before = sum(c.type == ChunkType.AUX_SLICE for c in chunks[:number])
+    return f"auxiliary slice {before} is {chunk.state.value}"
