@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
 
 import numpy as np
 
-from . import backends, container, cores, entropy_coding, forking, pixels
+from . import backends, container, cores, ending, entropy_coding, forking, pixels
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
-from .bundle import HYPER_STRIDE, Bundle
+from .bundle import HYPER_STRIDE, Bundle, folder_named
 from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
-from .errors import CodecError, CorruptError, DamagedAuxiliaryWarning, InputError, LimitError
+from .errors import CodecError, CorruptError, InputError, LimitError, warn_of_damage
 from .interop import describe, is_on_device, stream_handle
 from .ordered import in_order
 from .progressive import ProgressiveDecoder
@@ -108,8 +107,8 @@ class Codec:
     ) -> None:
         if model is not None and not isinstance(model, str | os.PathLike | Bundle):
             raise InputError(f"model must be the path of a bundle, a Bundle or None, got {model!r}")
-        if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
-            raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
+        threads = None if threads is None else _count_of_threads(threads, "threads")
+        cache_dir = None if cache_dir is None else str(folder_named(cache_dir, "cache_dir"))
         if type(cuda_graphs) is not bool:
             raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
         self.bundle = model if isinstance(model, Bundle) else Bundle(model)
@@ -120,13 +119,13 @@ class Codec:
             cuda_graphs,
             providers,
             provider_options,
-            None if cache_dir is None else os.fspath(cache_dir),
+            cache_dir,
         )
         self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
         self._made_of: dict[str, Any] = {
-            "model": model,
+            "model": model if model is None or isinstance(model, Bundle) else self.bundle.path,
             "backend": backend,
             "threads": threads,
             "session_options": session_options,
@@ -158,6 +157,7 @@ class Codec:
         """Tells how many auxiliary slices the model has (0: it has a single branch)."""
         return 0 if self.bundle.auxiliary is None else self.bundle.auxiliary.slices
 
+    @ending.guarded
     def encode(
         self,
         image: ImageLike,
@@ -318,6 +318,7 @@ class Codec:
         strict: bool = ...,
     ) -> Target: ...
 
+    @ending.guarded
     def decode(
         self,
         data: Buffer,
@@ -472,6 +473,7 @@ class Codec:
         (out,) = self._backend.run(*self._synthesis(coded, header, beta))
         return pixels.from_tensor(out, header.height, header.width)
 
+    @ending.guarded
     def info(self, data: Buffer) -> dict[str, Any]:
         """Tell what a stream, of any model, says of itself, as a dictionary for JSON; nothing is decoded.
 
@@ -493,6 +495,7 @@ class Codec:
             ],
         }
 
+    @ending.guarded
     def verify(self, data: Buffer) -> Report:
         """Check a stream of this model, every chunk by its checksum and by its symbols; no network is run.
 
@@ -508,6 +511,7 @@ class Codec:
         problem = coded.problem or stream.damage()
         return Report(problem is None, True, coded.slices, problem)
 
+    @ending.guarded
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
         """Return the decoded integers, int32 arrays [C, h, w], for conformance tests.
 
@@ -557,8 +561,7 @@ def _made_again(made_of: dict[str, Any], max_pixels: int) -> Codec:
 
 def _warn(problem: str | None) -> None:
     if problem is not None:
-        # Where the caller of Codec is: this function, the method, then that.
-        warnings.warn(f"decoded without it: {problem}", DamagedAuxiliaryWarning, stacklevel=3)
+        warn_of_damage(f"decoded without it: {problem}")
 
 
 def _batch(
@@ -593,7 +596,11 @@ def _batch(
         except CodecError as error:
             return numbered(index, error)
 
-    return in_order(take_one, work_one, enumerate(items), _workers(workers))
+    try:
+        numbered_items = enumerate(items)
+    except TypeError:
+        raise InputError(f"a batch takes an iterable, got {type(items).__name__}") from None
+    return in_order(take_one, work_one, numbered_items, _workers(workers))
 
 
 def _unpacked(
@@ -612,9 +619,14 @@ def _unpacked(
 def _workers(count: int | None) -> int:
     if count is None:
         return min(4, max(2, cores.limit() or os.cpu_count() or 2))
-    if type(count) is not int or not 1 <= count <= MAX_THREADS:
-        raise InputError(f"workers must be 1 to {MAX_THREADS} or None, got {count!r}")
-    return count
+    return _count_of_threads(count, "workers")
+
+
+def _count_of_threads(count: int, name: str) -> int:
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not whole or not 1 <= count <= MAX_THREADS:
+        raise InputError(f"{name} must be a whole number from 1 to {MAX_THREADS} or None, got {count!r}")
+    return int(count)
 
 
 def _float(value: float) -> np.ndarray:

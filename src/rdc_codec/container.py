@@ -21,6 +21,7 @@ from .errors import (
     TruncatedError,
     UnsupportedError,
     WrongModelError,
+    _text_of,
 )
 from .native import crc32c
 from .types import Buffer
@@ -74,8 +75,12 @@ def to_fixed(value: SupportsFloat, name: str = "quality") -> int:
 
 def number_within(value: SupportsFloat, high: float, name: str) -> float:
     """Return `value` as a float. Raises InputError, which names the argument, unless it is 0 to `high`."""
+    # Texts and buffers are none, though `float` would parse them, and neither is an array of one number.
+    is_number = hasattr(type(value), "__float__") or hasattr(type(value), "__index__")
+    if isinstance(value, str | bytes) or getattr(value, "ndim", None):  # NumPy's scalars are all convertible
+        is_number = False
     try:
-        number = float("nan" if isinstance(value, str | bytes | bytearray) else value)
+        number = float(value if is_number else "nan")
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 <= number <= high:  # NaN neither
@@ -334,9 +339,12 @@ def copied(data: Buffer) -> bytes:
 
 def _as_bytes(data: Buffer) -> memoryview:
     try:
-        return memoryview(data).toreadonly().cast("B")
+        view = memoryview(data).toreadonly()
+        return view.cast("B") if view.nbytes else memoryview(b"")  # a shape with zeros cannot be cast
     except TypeError:
         raise InputError(f"data must be contiguous bytes, got {type(data).__name__}") from None
+    except (ValueError, BufferError) as error:  # released, closed, or of a type that has no bytes to show
+        raise InputError(f"data cannot be read: {_text_of(error)}") from None
 
 
 def _varint(value: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 
@@ -50,6 +51,14 @@ class CodecWarning(UserWarning):
 
 class DamagedAuxiliaryWarning(CodecWarning):
     """Auxiliary data is damaged or cut off; the picture is decoded without that part."""
+
+
+def warn_of_damage(text: str) -> None:
+    """Give a DamagedAuxiliaryWarning at the line of the application that called the package, however deep this is."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, DamagedAuxiliaryWarning, stacklevel=level)
 
 
 def _text_of(error: BaseException) -> str:

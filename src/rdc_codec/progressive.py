@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
@@ -10,8 +9,9 @@ import numpy as np
 
 from .bundle import Bundle
 from .container import LEAST_HEAD, ChunkState, ChunkType, Entry, Head, Header, copied, number_within
+from .ending import guarded
 from .entropy_coding import SymbolReader, Symbols
-from .errors import CorruptError, DamagedAuxiliaryWarning, InputError, TruncatedError
+from .errors import CorruptError, InputError, TruncatedError, warn_of_damage
 from .types import Buffer, Picture
 
 _EARLY = LEAST_HEAD  # bytes in which wrong magic, version or fields are noticed at once
@@ -62,6 +62,7 @@ class ProgressiveDecoder:
         self._failure: Exception | None = None
         self._made: tuple[tuple[int, float], Picture] | None = None
 
+    @guarded
     def feed(self, data: Buffer) -> None:
         """Take the next bytes, as many as have arrived (none is no error).
 
@@ -78,6 +79,7 @@ class ProgressiveDecoder:
             self._fail(error)
         self._received += len(piece)
 
+    @guarded
     def finish(self) -> None:
         """Say that the stream ends here; what has not arrived is missing then, as in a file that is cut.
 
@@ -98,6 +100,7 @@ class ProgressiveDecoder:
             symbols.problem = f"auxiliary slice {symbols.slices} is {state.value}"
         self._finished = True
 
+    @guarded
     def picture(self, beta: float = 0.0) -> Picture:
         """Make the best picture of what has arrived: a new uint8 array [H, W, 3]. beta: as for `decode`.
 
@@ -118,7 +121,7 @@ class ProgressiveDecoder:
         if self._made is None or self._made[0] != kind:
             self._made = kind, self._restore(symbols, head.header, beta)
         if symbols.problem is not None:
-            warnings.warn(f"decoded without it: {symbols.problem}", DamagedAuxiliaryWarning, stacklevel=2)
+            warn_of_damage(f"decoded without it: {symbols.problem}")
         return np.copy(self._made[1])
 
     @property

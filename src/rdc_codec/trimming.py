@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import warnings
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .container import MAX_SIDE, Chunk, ChunkType, Stream, read, write
-from .errors import DamagedAuxiliaryWarning, InputError, LimitError
+from .ending import guarded
+from .errors import InputError, LimitError, warn_of_damage
 from .types import Buffer
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _LOSSLESS = 40  # the chunk type of a lossless picture, which comes after the sl
 _LAYERS = (ChunkType.AUX_SLICE, _LOSSLESS)
 
 
+@guarded
 def trim(data: Buffer, layers: Layers | None = None, max_bytes: int | None = None) -> bytes:
     """Return a stream without some of its auxiliary slices, without coding it again; no model is needed.
 
@@ -59,7 +60,7 @@ def trim(data: Buffer, layers: Layers | None = None, max_bytes: int | None = Non
             lost.append(layered[count])
     if lost:
         states = ", ".join(_state_of(stream.chunks, k) for k in sorted(lost))
-        warnings.warn(f"left out: {states}", DamagedAuxiliaryWarning, stacklevel=2)
+        warn_of_damage(f"left out: {states}")
     return _written(stream, intact[:count])
 
 
