@@ -12,6 +12,7 @@ import decimal
 import enum
 import fractions
 import io
+import json
 import mmap
 import os
 import pickle
@@ -509,3 +510,49 @@ def test_damage_is_the_same_error_in_every_thread(tiny: Codec, stream: bytes) ->
         isinstance(e, CorruptError) and str(e) == "1 bytes after the end of the stream" for e in errors
     )
     assert len({id(e) for e in errors}) == len(bad) and [e.index for e in errors] == list(range(8))
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+def rdc_process(*arguments: Any, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rdc_codec", *map(str, arguments)],
+        stderr=subprocess.PIPE, text=True, check=False, timeout=300, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_what_cannot_be_printed_is_one_line(command: str, stream: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.rdc").write_bytes(stream)
+    with open("/dev/full", "w") as full:
+        done = rdc_process(command, tmp_path / "a.rdc", "--json", "--model", TINY, stdout=full)
+    assert (done.returncode, done.stderr) == (2, "rdc: No space left on device\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a current folder cannot be removed there")
+def test_a_command_in_a_folder_that_is_gone_ends_in_one_line(stream: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.rdc").write_bytes(stream)
+    gone = tmp_path / "gone"
+    enter = f"import os, sys; os.mkdir({str(gone)!r}); os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})"
+    run = "from rdc_codec.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", f"{enter}; {run}"]
+    done = run_python(*command[1:], "trim", str(tmp_path / "a.rdc"), "-o", str(tmp_path / "b.rdc"))
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "b.rdc").read_bytes() == stream
+    done = run_python(*command[1:], "trim", "a.rdc", "-o", "b.rdc")
+    assert done.returncode == 2 and done.stderr.startswith("rdc: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are text there")
+def test_names_that_are_no_text_are_read_and_printed(stream: bytes, tmp_path: Path) -> None:
+    for name in (b"\xff\xfe.rdc", b"line\nline.rdc", b"-a.rdc", b" .rdc"):
+        (tmp_path / os.fsdecode(name)).write_bytes(stream)
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = rdc_process("verify", tmp_path, "--json", "--model", TINY, stdout=subprocess.PIPE, env=plain)
+    assert done.returncode == 0 and not done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {os.fsencode(Path(f["path"]).name) for f in found} == {
+        os.fsencode(p.name) for p in tmp_path.iterdir()
+    }
+    assert all(f["ok"] for f in found)

@@ -6,6 +6,7 @@ option answer at once.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -81,6 +82,10 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _usage(error) from None
+        except OSError as error:  # stdout is full, the current folder is gone: no file's own trouble
+            if error.errno == errno.EPIPE:
+                raise  # click ends the command without a word
+            raise BadInput(error.strerror or str(error)) from None
 
 
 def _usage(error: click.UsageError) -> click.ClickException:
