@@ -4,5 +4,6 @@ __version__ = "0.2.0"  # pyproject.toml reads it here, and the command line impo
 
 from . import errors
 from .codec import Codec
+from .trimming import trim
 
-__all__ = ["Codec", "__version__", "errors"]
+__all__ = ["Codec", "__version__", "errors", "trim"]

@@ -117,6 +117,23 @@ def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> byt
     return digest.digest()
 
 
+def folder_named(path: str | os.PathLike[str], name: str) -> Path:
+    """Return the absolute path of a folder that an argument names, for when the current folder is another one.
+
+    Raises InputError, which names the argument, for what is no path, or an empty one, which an unset variable is.
+    """
+    try:
+        text = os.fspath(path)
+        if isinstance(text, str) and text:
+            return Path(text).resolve()
+        problem = f"got {path!r}"
+    except (TypeError, ValueError) as error:  # no path, a zero in it
+        problem = f"got {path!r}: {_text_of(error)}"
+    except (OSError, RuntimeError) as error:  # the current folder is gone, links go round and round
+        problem = f"cannot follow {path!r}: {_text_of(error)}"
+    raise InputError(f"{name} must be the path of a folder, {problem}") from None
+
+
 class Bundle:
     """Holds a loaded bundle.
 
@@ -127,7 +144,8 @@ class Bundle:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = (DEFAULT if path is None else Path(path)).resolve()  # graphs are loaded when first used
+        # Graphs are loaded when they are first used.
+        self.path = DEFAULT.resolve() if path is None else folder_named(path, "model")
         self.manifest = self._read_manifest()
         if self.manifest.get("format") != FORMAT:
             raise UnsupportedError(

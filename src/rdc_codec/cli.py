@@ -6,6 +6,7 @@ option answer at once.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -18,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from . import __version__
-from .codec import MAX_PIXELS, Codec, Layers
+from . import __version__, trimming
+from .codec import MAX_PIXELS, Codec, Layers, Report
 from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, CodecWarning, InputError, LimitError
 from .pixels import Background, Rules
@@ -83,6 +84,10 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _usage(error) from None
+        except OSError as error:  # stdout is full, the current folder is gone: no file's own trouble
+            if error.errno == errno.EPIPE:
+                raise  # click ends the command without a word
+            raise BadInput(error.strerror or str(error)) from None
 
 
 def _usage(error: click.UsageError) -> click.ClickException:
@@ -302,6 +307,38 @@ def decode(
 
 
 @main.command()
+@_INPUTS
+@click.option(
+    "-o",
+    "output",
+    metavar="OUT",
+    required=True,
+    type=_Path(output=True),
+    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file.",
+)
+@click.option(
+    "--layers",
+    default="all",
+    show_default=True,
+    callback=_layers,
+    help="Keep all, base (no auxiliary data), or at most a number of auxiliary slices.",
+)
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Keep as many of them as fit so many bytes.")
+@_QUIET
+def trim(inputs: tuple[Path, ...], output: Path, layers: Layers, max_bytes: int | None, quiet: bool) -> None:
+    """Leave auxiliary slices of .rdc streams out (folders recursively), without coding anything again.
+
+    What is written is a whole stream: damaged or missing auxiliary data is left out, with a warning.
+    """
+    jobs, problems = _plan(inputs, output, STREAM_SUFFIX, {STREAM_SUFFIX})
+
+    def work(job: Job) -> bytes:
+        return trimming.trim(job.source.read_bytes(), layers, max_bytes)
+
+    _run(jobs, work, problems, quiet)
+
+
+@main.command()
 @click.argument("source", metavar="IN", type=_Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_MODEL
@@ -318,11 +355,13 @@ def info(source: Path, as_json: bool, model: Path | None) -> None:
 
 @main.command()
 @_INPUTS
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for every stream.")
 @_MODEL
-def verify(inputs: tuple[Path, ...], model: Path | None) -> None:
+def verify(inputs: tuple[Path, ...], as_json: bool, model: Path | None) -> None:
     """Check .rdc streams (folders recursively), every chunk by checksum and symbols. Nothing is decoded.
 
-    A line for each stream that is not whole; the exit code is 2 then.
+    A line on stderr for each stream that is not whole; the exit code is 2 then. Objects of --json have path, ok,
+    decodable (there is a picture), slices (that it can be made of) and problem (a text, or null).
     """
     jobs, problems = _plan(inputs, Path(), STREAM_SUFFIX, {STREAM_SUFFIX})
     codec = _codec(model, "onnxruntime")
@@ -330,11 +369,14 @@ def verify(inputs: tuple[Path, ...], model: Path | None) -> None:
         try:
             report = codec.verify(job.source.read_bytes())
         except (OSError, MemoryError) as error:
-            problems.append(f"{job.source}: {_one_line(error)}")
-            continue
-        if not report.ok:
-            what = "damaged, but there is a picture" if report.decodable else "no picture"
-            problems.append(f"{job.source}: {what}: {_one_line(report.problem or '')}")
+            report = Report(False, False, 0, _one_line(error))
+            problems.append(f"{job.source}: {report.problem}")
+        else:
+            if not report.ok:
+                what = "damaged, but there is a picture" if report.decodable else "no picture"
+                problems.append(f"{job.source}: {what}: {_one_line(report.problem or '')}")
+        if as_json:
+            click.echo(json.dumps({"path": str(job.source), **report._asdict()}))
     for problem in problems:
         click.echo(f"rdc: {problem}", err=True)
     if problems:

@@ -6,32 +6,25 @@ import contextlib
 import operator
 import os
 import threading
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overload
 
 import numpy as np
 
-from . import attachments, backends, container, cores, entropy_coding, forking, pixels, windows
+from . import attachments, backends, container, cores, ending, entropy_coding, forking, pixels, windows
 from .attachments import Attachments
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
-from .bundle import HYPER_STRIDE, Bundle
+from .bundle import HYPER_STRIDE, Bundle, folder_named
 from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
-from .errors import (
-    CodecError,
-    CorruptError,
-    DamagedAuxiliaryWarning,
-    DamagedMetadataWarning,
-    InputError,
-    LimitError,
-)
+from .errors import CodecError, CorruptError, DamagedMetadataWarning, InputError, LimitError, warn_of_damage
 from .interop import describe, is_on_device, stream_handle
 from .metadata import Metadata
 from .ordered import in_order
 from .pixels import Background, Rules
+from .progressive import ProgressiveDecoder
 from .types import Buffer, CudaStreamLike, DeviceArray, HostImage, ImageLike, Picture
 
 if TYPE_CHECKING:
@@ -139,8 +132,8 @@ class Codec:
     ) -> None:
         if model is not None and not isinstance(model, str | os.PathLike | Bundle):
             raise InputError(f"model must be the path of a bundle, a Bundle or None, got {model!r}")
-        if threads is not None and (type(threads) is not int or not 1 <= threads <= MAX_THREADS):
-            raise InputError(f"threads must be 1 to {MAX_THREADS} or None, got {threads!r}")
+        threads = None if threads is None else _count_of_threads(threads, "threads")
+        cache_dir = None if cache_dir is None else str(folder_named(cache_dir, "cache_dir"))
         if type(cuda_graphs) is not bool:
             raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
         self.bundle = model if isinstance(model, Bundle) else Bundle(model)
@@ -151,13 +144,13 @@ class Codec:
             cuda_graphs,
             providers,
             provider_options,
-            None if cache_dir is None else os.fspath(cache_dir),
+            cache_dir,
         )
         self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
         self.max_pixels = MAX_PIXELS
         self._made_of: dict[str, Any] = {
-            "model": model,
+            "model": model if model is None or isinstance(model, Bundle) else self.bundle.path,
             "backend": backend,
             "threads": threads,
             "session_options": session_options,
@@ -189,6 +182,7 @@ class Codec:
         """Tells how many auxiliary slices the model has (0: it has a single branch)."""
         return 0 if self.bundle.auxiliary is None else self.bundle.auxiliary.slices
 
+    @ending.guarded
     def encode(
         self,
         image: ImageLike,
@@ -396,6 +390,7 @@ class Codec:
         strict: bool = ...,
     ) -> Target: ...
 
+    @ending.guarded
     def decode(
         self,
         data: Buffer,
@@ -469,6 +464,7 @@ class Codec:
         _warn(parsed.problem)
         return rows
 
+    @ending.guarded
     def decode_image(
         self, data: Buffer, beta: float = 0.0, layers: Layers | None = None, strict: bool = False
     ) -> Image.Image:
@@ -484,7 +480,7 @@ class Codec:
         picture, problem = self._decode(data, beta, layers, self._backend.run, strict)
         _warn(problem)
         for lost in attached.problems:
-            warnings.warn(f"decoded without it: {lost}", DamagedMetadataWarning, stacklevel=2)
+            warn_of_damage(f"decoded without it: {lost}", DamagedMetadataWarning)
         return attached.image(picture)
 
     @overload
@@ -560,6 +556,10 @@ class Codec:
         coded = entropy_coding.read(stream, self.bundle, 0 if beta == 1 else count)
         if strict and coded.problem is not None:
             raise CorruptError(coded.problem)
+        return self._synthesis(coded, header, beta)
+
+    def _synthesis(self, coded: Symbols, header: Header, beta: float) -> _Parsed:
+        """Decide which graph makes a picture of symbols."""
         planes = {"z1": coded.z1, "y1": coded.y1}
         levels = {"base_level": _float(self.bundle.primary.level(header.base_quality))}
         graph = "decode_base"
@@ -617,6 +617,23 @@ class Codec:
         rows = windows.decode(list(parsed.planes.values()), make, part)
         return rows if factor == 1 else windows.reduced(rows, factor)
 
+    def decoder(self) -> ProgressiveDecoder:
+        """Return a decoder of one stream that takes its bytes as they arrive and makes pictures in between.
+
+        `ProgressiveDecoder` says how it is used. Its picture of a stream, or of the beginning of one, is that of
+        `decode`.
+        """
+        return ProgressiveDecoder(self.bundle, self._head, self._restored)
+
+    def _head(self, data: Buffer) -> container.Head:
+        head = container.read_head(data, max_pixels=self.max_pixels)
+        self._check_header(head.header)
+        return head
+
+    def _restored(self, coded: Symbols, header: Header, beta: float) -> Picture:
+        return self._restore(self._synthesis(coded, header, beta), self._backend.run)
+
+    @ending.guarded
     def info(self, data: Buffer) -> dict[str, Any]:
         """Tell what a stream, of any model, says of itself, as a dictionary for JSON; nothing is decoded.
 
@@ -638,6 +655,7 @@ class Codec:
             ],
         }
 
+    @ending.guarded
     def verify(self, data: Buffer) -> Report:
         """Check a stream of this model, every chunk by its checksum and by its symbols; no network is run.
 
@@ -652,8 +670,11 @@ class Codec:
             return Report(False, False, 0, f"{type(error).__name__}: {error}")
         found = attachments.read(stream).problems
         problems = found if coded.problem is None else (coded.problem, *found)
+        if not problems and (damage := stream.damage()) is not None:  # of what no picture needs
+            problems = (damage,)
         return Report(not problems, True, coded.slices, "; ".join(problems) or None)
 
+    @ending.guarded
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
         """Return the decoded integers, int32 arrays [C, h, w], for conformance tests.
 
@@ -670,9 +691,12 @@ class Codec:
 
     def _stream(self, data: Buffer) -> container.Stream:
         stream = container.read(data, max_pixels=self.max_pixels)
-        container.identify(stream.header, self.bundle.parse_id, self.bundle.picture_id)
-        self._check_size(stream.header.height, stream.header.width)
+        self._check_header(stream.header)
         return stream
+
+    def _check_header(self, header: Header) -> None:
+        container.identify(header, self.bundle.parse_id, self.bundle.picture_id)
+        self._check_size(header.height, header.width)
 
     def _check_size(self, height: int, width: int) -> None:
         """Raise LimitError for a picture that is over the limit with its padding, which is what memory is for."""
@@ -706,8 +730,7 @@ def _kept(metadata: bool | Metadata) -> bool | Metadata:
 
 def _warn(problem: str | None) -> None:
     if problem is not None:
-        # Where the caller of Codec is: this function, the method, then that.
-        warnings.warn(f"decoded without it: {problem}", DamagedAuxiliaryWarning, stacklevel=3)
+        warn_of_damage(f"decoded without it: {problem}")
 
 
 def _batch(
@@ -742,7 +765,11 @@ def _batch(
         except CodecError as error:
             return numbered(index, error)
 
-    return in_order(take_one, work_one, enumerate(items), _workers(workers))
+    try:
+        numbered_items = enumerate(items)
+    except TypeError:
+        raise InputError(f"a batch takes an iterable, got {type(items).__name__}") from None
+    return in_order(take_one, work_one, numbered_items, _workers(workers))
 
 
 def _unpacked(
@@ -761,9 +788,14 @@ def _unpacked(
 def _workers(count: int | None) -> int:
     if count is None:
         return min(4, max(2, cores.limit() or os.cpu_count() or 2))
-    if type(count) is not int or not 1 <= count <= MAX_THREADS:
-        raise InputError(f"workers must be 1 to {MAX_THREADS} or None, got {count!r}")
-    return count
+    return _count_of_threads(count, "workers")
+
+
+def _count_of_threads(count: int, name: str) -> int:
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not whole or not 1 <= count <= MAX_THREADS:
+        raise InputError(f"{name} must be a whole number from 1 to {MAX_THREADS} or None, got {count!r}")
+    return int(count)
 
 
 def _part(region: tuple[int, int, int, int] | None, height: int, width: int) -> windows.Region:

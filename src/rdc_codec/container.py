@@ -21,6 +21,7 @@ from .errors import (
     TruncatedError,
     UnsupportedError,
     WrongModelError,
+    _text_of,
 )
 from .native import crc32c
 from .types import Buffer
@@ -36,6 +37,8 @@ _VARINT_BYTES = 5
 _TYPE_BITS = 2  # of a directory entry; a type that does not fit them follows as a number of its own
 
 _CRC = struct.Struct("<I")
+_LEAST_ENTRY = 1 + _CRC.size
+LEAST_HEAD = 26 + _LEAST_ENTRY  # bytes, with one chunk
 _HEAD = struct.Struct(f"<B{ID_BYTES}s{ID_BYTES}s")
 _QUALITIES = struct.Struct("<HHH")
 
@@ -74,8 +77,12 @@ def to_fixed(value: SupportsFloat, name: str = "quality") -> int:
 
 def number_within(value: SupportsFloat, high: float, name: str) -> float:
     """Return `value` as a float. Raises InputError, which names the argument, unless it is 0 to `high`."""
+    # Texts and buffers are none, though `float` would parse them, and neither is an array of one number.
+    is_number = hasattr(type(value), "__float__") or hasattr(type(value), "__index__")
+    if isinstance(value, str | bytes) or getattr(value, "ndim", None):  # NumPy's scalars are all convertible
+        is_number = False
     try:
-        number = float("nan" if isinstance(value, str | bytes | bytearray) else value)
+        number = float(value if is_number else "nan")
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 <= number <= high:  # NaN neither
@@ -141,6 +148,26 @@ class Chunk:
         return f"unknown_{self.type}"
 
 
+class Entry(NamedTuple):
+    """Holds a directory entry: the type of a chunk, its bytes, and their CRC."""
+
+    type: int
+    length: int
+    crc: int
+
+    def fits(self, payload: Buffer) -> bool:
+        """Tell whether these are the bytes that the entry is of."""
+        return crc32c(payload) == self.crc
+
+
+class Head(NamedTuple):
+    """Holds what stands before the chunks: header and directory, and the number of bytes that both take."""
+
+    header: Header
+    entries: tuple[Entry, ...]
+    size: int
+
+
 class Auxiliary(NamedTuple):
     """Holds usable auxiliary payloads, and says why there are no more (None: all that were asked for)."""
 
@@ -165,6 +192,13 @@ class Stream:
             error = CorruptError if chunk.state is ChunkState.DAMAGED else TruncatedError
             raise error(f"primary data is {chunk.state.value}")
         return chunk.payload
+
+    def damage(self) -> str | None:
+        """Name the first chunk, of whatever type, that is not as it was written, and its state; None if all are."""
+        for chunk in self.chunks:
+            if chunk.payload is None:
+                return f"chunk {chunk.name} is {chunk.state.value}"
+        return None
 
     def auxiliary(self, limit: int | None = None) -> Auxiliary:
         """Return the longest run of intact slices from slice 0, at most `limit` of them.
@@ -224,6 +258,17 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     error here: see `Chunk.state`. Nothing is allocated in proportion to a header value.
     """
     view = _as_bytes(data)
+    head = read_head(view, max_pixels=max_pixels)
+    return Stream(head.header, _chunks(view, head.size, head.entries))
+
+
+def read_head(data: Buffer, *, max_pixels: int) -> Head:
+    """Parse the header and the directory alone; what comes after them is not looked at.
+
+    Raises as `read` does, but for bytes after the last chunk. The TruncatedError tells how many bytes are missing at
+    least.
+    """
+    view = _as_bytes(data)
     cursor = _Cursor(view)
     start = view[: len(MAGIC)]
     if start != MAGIC[: len(start)]:
@@ -238,7 +283,10 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     quality, base_quality, aux_quality = map(from_fixed, qualities)
     if (count := cursor.varint()) > MAX_CHUNKS:
         raise LimitError(f"{count} chunks, at most {MAX_CHUNKS} fit a stream")
-    entries = [(*cursor.entry(), _CRC.unpack(cursor.take(_CRC.size))[0]) for _ in range(count)]
+    entries = []
+    for left in range(count, 0, -1):
+        cursor.at_least = cursor.position + left * _LEAST_ENTRY + _CRC.size
+        entries.append(Entry(*cursor.entry(), *_CRC.unpack(cursor.take(_CRC.size))))
     computed = crc32c(view[: cursor.position])
     if _CRC.unpack(cursor.take(_CRC.size))[0] != computed:
         raise CorruptError("header is damaged (its CRC does not match)")
@@ -253,17 +301,18 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
         raise LimitError(
             f"picture of {width}x{height} is over the limit of {max_pixels} pixels (raise max_pixels for larger ones)"
         )
-    if problem := _order_problem([kind for kind, _, _ in entries]):
+    if problem := _order_problem([entry.type for entry in entries]):
         raise CorruptError(problem)
-    return Stream(header, _chunks(view, cursor.position, entries))
+    return Head(header, tuple(entries), cursor.position)
 
 
-def _chunks(view: memoryview, position: int, entries: Iterable[tuple[int, int, int]]) -> tuple[Chunk, ...]:
+def _chunks(view: memoryview, position: int, entries: Iterable[Entry]) -> tuple[Chunk, ...]:
     chunks = []
-    for kind, length, crc in entries:
+    for entry in entries:
+        kind, length = entry.type, entry.length
         present = view[position : position + length]
         if len(present) == length:
-            state = ChunkState.OK if crc32c(present) == crc else ChunkState.DAMAGED
+            state = ChunkState.OK if entry.fits(present) else ChunkState.DAMAGED
         else:
             state = ChunkState.TRUNCATED if len(present) else ChunkState.MISSING
         payload = present if state is ChunkState.OK else None
@@ -294,9 +343,12 @@ def copied(data: Buffer) -> bytes:
 
 def _as_bytes(data: Buffer) -> memoryview:
     try:
-        return memoryview(data).toreadonly().cast("B")
+        view = memoryview(data).toreadonly()
+        return view.cast("B") if view.nbytes else memoryview(b"")  # a shape with zeros cannot be cast
     except TypeError:
         raise InputError(f"data must be contiguous bytes, got {type(data).__name__}") from None
+    except (ValueError, BufferError) as error:  # released, closed, or of a type that has no bytes to show
+        raise InputError(f"data cannot be read: {_text_of(error)}") from None
 
 
 def _varint(value: int) -> bytes:
@@ -326,11 +378,14 @@ class _Cursor:
     def __init__(self, view: memoryview) -> None:
         self._view = view
         self.position = 0
+        self.at_least = LEAST_HEAD  # bytes that the whole header takes, by what is known of it
 
     def take(self, count: int) -> memoryview:
         end = self.position + count
         if end > len(self._view):
-            raise TruncatedError(f"stream of {len(self._view)} bytes ends within its header")
+            error = TruncatedError(f"stream of {len(self._view)} bytes ends within its header")
+            error.missing = max(end, self.at_least) - len(self._view)
+            raise error
         taken = self._view[self.position : end]
         self.position = end
         return taken

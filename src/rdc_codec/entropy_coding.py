@@ -8,9 +8,10 @@ import numpy as np
 
 from . import native
 from .bundle import HYPER_LIMIT, HYPER_STRIDE, PASSES, SYMBOL_LIMIT, Branch, Bundle
-from .container import ChunkType, Stream
+from .container import ChunkType, Header, Stream
 from .errors import CorruptError
 from .native import Decoder, ScaleState, Tables
+from .types import Buffer
 
 # Symbols, table of each, tables, limit: what native.encode_parts takes
 Part = tuple[np.ndarray, np.ndarray, Tables, int]
@@ -76,39 +77,70 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     return chunks
 
 
+class SymbolReader:
+    """Reads the symbols of a picture chunk by chunk: `read_primary` once, then `read_slice` in their order.
+
+    symbols: what was read so far, None before the primary chunk. For one thread.
+    """
+
+    def __init__(self, header: Header, bundle: Bundle) -> None:
+        """Start with the picture that a header describes."""
+        self._bundle = bundle
+        self._sides = -(-header.height // HYPER_STRIDE), -(-header.width // HYPER_STRIDE)
+        self._state: ScaleState | None = None  # of the auxiliary branch
+        self.symbols: Symbols | None = None
+
+    def read_primary(self, payload: Buffer) -> Symbols:
+        """Read the payload of the primary chunk. Raises CorruptError."""
+        branch = self._bundle.primary
+        try:
+            decoder = Decoder(payload)
+            z1 = _read_hyper(decoder, branch, *self._sides)
+            state = branch.scale_state(z1)
+            for _ in range(PASSES):
+                _read_pass(decoder, state, branch.latent_tables)
+            decoder.finish()
+        except native.CorruptStream as error:
+            raise CorruptError(f"primary data: {error}") from None
+        self.symbols = Symbols(z1, state.symbols)
+        return self.symbols
+
+    def read_slice(self, payload: Buffer) -> bool:
+        """Read the payload of the next auxiliary slice, of a model that has one, and tell whether it is intact.
+
+        What is wrong with it is in `symbols.problem` otherwise, and nothing of it is in the symbols; no other slice
+        may follow then.
+        """
+        symbols, branch = self.symbols, self._bundle.auxiliary
+        assert symbols is not None and branch is not None
+        try:
+            decoder = Decoder(payload)
+            z2, state = symbols.z2, self._state
+            if z2 is None or state is None:
+                z2 = _read_hyper(decoder, branch, *self._sides)
+                state = branch.scale_state(np.concatenate([z2, symbols.z1]), symbols.y1)
+            latents = decoder.read(state.indexes(), branch.latent_tables, SYMBOL_LIMIT, "int16")
+            decoder.finish()  # nothing of a damaged slice may reach the picture
+            state.add(latents)
+        except native.CorruptStream as error:
+            symbols.problem = f"auxiliary slice {symbols.slices}: {error}"
+            return False
+        self._state = state
+        symbols.z2, symbols.y2, symbols.slices = z2, state.symbols, symbols.slices + 1
+        return True
+
+
 def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
     """Read the symbols of a stream with at most `layers` auxiliary slices (no more than the model has).
 
     Raises TruncatedError or CorruptError for primary data; auxiliary damage ends up in `problem`.
     """
-    height, width = (-(-side // HYPER_STRIDE) for side in (stream.header.height, stream.header.width))
-    try:
-        decoder = Decoder(stream.primary())
-        z1 = _read_hyper(decoder, bundle.primary, height, width)
-        state = bundle.primary.scale_state(z1)
-        for _ in range(PASSES):
-            _read_pass(decoder, state, bundle.primary.latent_tables)
-        decoder.finish()
-    except native.CorruptStream as error:
-        raise CorruptError(f"primary data: {error}") from None
-    symbols = Symbols(z1, state.symbols)
+    reader = SymbolReader(stream.header, bundle)
+    symbols = reader.read_primary(stream.primary())
     auxiliary = stream.auxiliary(layers)
     symbols.problem = auxiliary.problem
-    if not auxiliary.slices or bundle.auxiliary is None:
-        return symbols
-    branch = bundle.auxiliary
-    for s, payload in enumerate(auxiliary.slices):
-        try:
-            decoder = Decoder(payload)
-            if s == 0:
-                z2 = _read_hyper(decoder, branch, height, width)
-                state = branch.scale_state(np.concatenate([z2, z1]), symbols.y1)
-            indexes = state.indexes()
-            latents = decoder.read(indexes, branch.latent_tables, SYMBOL_LIMIT, "int16")
-            decoder.finish()  # nothing of a damaged slice may reach the picture
-            state.add(latents)
-        except native.CorruptStream as error:
-            symbols.problem = f"auxiliary slice {s}: {error}"
-            break
-        symbols.z2, symbols.y2, symbols.slices = z2, state.symbols, s + 1
+    if bundle.auxiliary is not None:
+        for payload in auxiliary.slices:
+            if not reader.read_slice(payload):
+                break
     return symbols

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 
@@ -12,7 +13,12 @@ class CodecError(Exception):
 
 
 class TruncatedError(CodecError):
-    """The stream ends before the part that a picture needs."""
+    """The stream ends before the part that a picture needs.
+
+    `missing`: bytes that its header lacks at least, where it ends within that.
+    """
+
+    missing: int | None = None
 
 
 class CorruptError(CodecError):
@@ -53,6 +59,14 @@ class DamagedMetadataWarning(CodecWarning):
 
 class DroppedMetadataWarning(CodecWarning):
     """A colour profile or other metadata does not fit what is written, or cannot be read; it is left out."""
+
+
+def warn_of_damage(text: str, category: type[CodecWarning] = DamagedAuxiliaryWarning) -> None:
+    """Give a warning at the line of the application that called the package, however deep this is."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
 
 
 def _text_of(error: BaseException) -> str:

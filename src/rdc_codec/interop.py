@@ -35,7 +35,12 @@ def is_on_device(image: object) -> TypeGuard[DeviceArray]:
     if hasattr(image, "__cuda_array_interface__"):
         return True
     device = getattr(image, "__dlpack_device__", None)
-    return callable(device) and int(device()[0]) in _CUDA
+    try:
+        return callable(device) and int(device()[0]) in _CUDA
+    except (
+        Exception
+    ):  # a class, or an array that is nowhere or on a device of a kind that DLPack has no number for
+        return False
 
 
 def describe(image: DeviceArray, consumer: int = NO_STREAM) -> DeviceImage:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from .ending import guarded
+
 Item = TypeVar("Item")
 Taken = TypeVar("Taken")
 Result = TypeVar("Result")
@@ -24,6 +26,8 @@ def in_order(
     next one is asked for: whoever gives them may use their memory again then. `work` is done by other threads. An
     exception of `work` is raised in place of its result and ends the iteration, one of `items` or `take` after the
     results of those before it; so does closing the iterator. Items that were not begun then are dropped.
+
+    Where no thread can be started, as after the end of the main thread, `work` is done by the one that takes results.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="rdc")
@@ -38,7 +42,7 @@ def in_order(
             except Exception as error:  # what was begun before it comes first
                 failure = error
                 break
-            waiting.append(pool.submit(work, taken))
+            waiting.append(_begun(pool, work, taken))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -47,3 +51,16 @@ def in_order(
             raise failure
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begun(pool: ThreadPoolExecutor, work: Callable[[Taken], Result], taken: Taken) -> Future[Result]:
+    """Return the result to come of a thread of the pool or, where that has none, of this one."""
+    try:
+        return pool.submit(work, taken)
+    except RuntimeError:
+        done: Future[Result] = Future()
+        try:
+            done.set_result(guarded(work)(taken))
+        except Exception as error:
+            done.set_exception(error)
+        return done

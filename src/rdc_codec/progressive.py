@@ -1,0 +1,270 @@
+"""A stream is decoded while its bytes arrive: each symbol is parsed once, and there is a picture after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+
+from .bundle import Bundle
+from .container import LEAST_HEAD, ChunkState, ChunkType, Entry, Head, Header, copied, number_within
+from .ending import guarded
+from .entropy_coding import SymbolReader, Symbols
+from .errors import CorruptError, InputError, TruncatedError, warn_of_damage
+from .types import Buffer, Picture
+
+_EARLY = LEAST_HEAD  # bytes in which wrong magic, version or fields are noticed at once
+
+
+class _Step(NamedTuple):
+    """Names a step, and the number of bytes from the start of the stream that it takes."""
+
+    name: str
+    end: int
+
+
+class ProgressiveDecoder:
+    """Decodes one stream whose bytes come in pieces of any size; `Codec.decoder` makes it.
+
+    `feed` it what has arrived; `steps` grows when there is a better picture, and `picture` makes that. `finish` says
+    that no more comes. For one thread at a time. Bytes are kept only until their chunk is complete, those of chunks
+    that are not needed not at all.
+
+    What is wrong is noticed as soon as its bytes are there, by the checks of `decode` in their order: an error that
+    leaves no picture is raised by `feed` or `finish`, and again by whatever is called afterwards. A damaged auxiliary
+    slice stops the steps; `problem` says so, and `picture` warns.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        read_head: Callable[[Buffer], Head],
+        restore: Callable[[Symbols, Header, float], Picture],
+    ) -> None:
+        """Start with nothing.
+
+        read_head: parses and checks header and directory. restore: makes a picture of symbols with the networks.
+        """
+        self._bundle = bundle
+        self._read_head = read_head
+        self._restore = restore
+        self._head: Head | None = None
+        self._reader: SymbolReader | None = None
+        self._steps: list[_Step] = []
+        self._buffer = bytearray()  # of the header, then of the chunk that is arriving
+        self._head_at_least = LEAST_HEAD
+        self._entry = 0  # the chunk that is arriving, its bytes so far, and the slices before it
+        self._taken = 0
+        self._slices_before = 0
+        self._received = 0
+        self._finished = False
+        self._failure: Exception | None = None
+        self._made: tuple[tuple[int, float], Picture] | None = None
+
+    @guarded
+    def feed(self, data: Buffer) -> None:
+        """Take the next bytes, as many as have arrived (none is no error).
+
+        Raises CorruptError (bytes after the end of the stream, too), UnsupportedError, WrongModelError, LimitError, and
+        InputError for what is no buffer or comes after `finish`.
+        """
+        piece = memoryview(copied(data))
+        self._raise_again()
+        if self._finished:
+            raise InputError("no bytes are taken after finish")
+        try:
+            self._take_chunks(self._take_head(piece))
+        except BaseException as error:
+            self._fail(error)
+        self._received += len(piece)
+
+    @guarded
+    def finish(self) -> None:
+        """Say that the stream ends here; what has not arrived is missing then, as in a file that is cut.
+
+        Raises TruncatedError where that leaves no picture. Otherwise `problem` names the slice that is missing, and
+        `picture` is, with its warning, what `decode` makes of the bytes.
+        """
+        self._raise_again()
+        symbols = self._symbols
+        try:
+            if self._head is None:
+                self._read_head(bytes(self._buffer))  # which says what is missing
+            if symbols is None:
+                raise TruncatedError(f"primary data is {self._state_of(ChunkType.PRIMARY).value}")
+        except Exception as error:
+            self._fail(error)
+        if symbols.problem is None and any(step.end > self._received for step in self._steps[1:-1]):
+            state = self._state_of(ChunkType.AUX_SLICE)
+            symbols.problem = f"auxiliary slice {symbols.slices} is {state.value}"
+        self._finished = True
+
+    @guarded
+    def picture(self, beta: float = 0.0) -> Picture:
+        """Make the best picture of what has arrived: a new uint8 array [H, W, 3]. beta: as for `decode`.
+
+        Networks run once for as long as nothing better is there and beta is the same. Gives a DamagedAuxiliaryWarning
+        for a slice that is damaged or, after `finish`, missing. Raises TruncatedError as long as the base is not there
+        (`steps` is 0), BackendError, InputError.
+        """
+        beta = number_within(beta, 1, "beta")
+        self._raise_again()
+        symbols, head = self._symbols, self._head
+        if symbols is None or head is None:
+            raise TruncatedError(
+                f"no picture yet: the {self.next_step} takes {self.needed} more bytes at least"
+            )
+        if beta == 1:  # of the base alone, whatever became of the rest
+            symbols = Symbols(symbols.z1, symbols.y1)
+        kind = (symbols.slices, beta if symbols.slices else 1.0)
+        if self._made is None or self._made[0] != kind:
+            self._made = kind, self._restore(symbols, head.header, beta)
+        if symbols.problem is not None:
+            warn_of_damage(f"decoded without it: {symbols.problem}")
+        return np.copy(self._made[1])
+
+    @property
+    def header(self) -> Header | None:
+        """Tells what the stream says of its picture: width, height, qualities, model. None before it is there."""
+        return None if self._head is None else self._head.header
+
+    @property
+    def received(self) -> int:
+        """Tells how many bytes were fed."""
+        return self._received
+
+    @property
+    def length(self) -> int | None:
+        """Tells how many bytes the whole stream has. None before the header is there."""
+        return self._steps[-1].end if self._steps else None
+
+    @property
+    def steps(self) -> int:
+        """Tells how many pictures there were: 0 before the base is there, 1 with it, 1 + n with n slices."""
+        return 0 if self._symbols is None else 1 + self._symbols.slices
+
+    @property
+    def next_step(self) -> str | None:
+        """Names what comes next: "header", "base", "slice 0" (to 3) or, for what no picture needs, "end".
+
+        None where nothing does: the stream is complete, or finished.
+        """
+        step = self._next()
+        return None if step is None else step.name
+
+    @property
+    def needed(self) -> int:
+        """Tells how many more bytes the next step needs; before the header is there, how many it needs at least."""
+        step = self._next()
+        return 0 if step is None else step.end - self._received
+
+    @property
+    def complete(self) -> bool:
+        """Tells whether all bytes of the stream were fed, damaged or not."""
+        return self._head is not None and self._received == self.length
+
+    @property
+    def problem(self) -> str | None:
+        """Says what auxiliary data is damaged or, after `finish`, missing; None if nothing is."""
+        return None if self._symbols is None else self._symbols.problem
+
+    @property
+    def _symbols(self) -> Symbols | None:
+        return None if self._reader is None else self._reader.symbols
+
+    def _next(self) -> _Step | None:
+        if self._finished:
+            return None
+        if self._head is None:
+            return _Step("header", max(self._head_at_least, self._received + 1))
+        steps = self._steps if self.problem is None else self._steps[-1:]
+        return next((step for step in steps if step.end > self._received), None)
+
+    def _take_head(self, piece: memoryview) -> memoryview:
+        """Take what belongs to the header, and return the rest.
+
+        Its least length is known better with every try. A try at every byte would take quadratic time.
+        """
+        while self._head is None:
+            size = self._head_at_least - len(self._buffer)
+            part, piece = piece[:size], piece[size:]
+            self._buffer += part
+            if not part or _EARLY < len(self._buffer) < self._head_at_least:
+                break
+            try:
+                self._begin(self._read_head(bytes(self._buffer)))
+            except TruncatedError as error:
+                self._head_at_least = len(self._buffer) + (error.missing or 1)
+        return piece
+
+    def _begin(self, head: Head) -> None:
+        self._buffer.clear()
+        end, slices = head.size, 0
+        for entry in head.entries:
+            end += entry.length
+            if entry.type == ChunkType.PRIMARY:
+                self._steps.append(_Step("base", end))
+            elif entry.type == ChunkType.AUX_SLICE and slices < self._most_slices:
+                self._steps.append(_Step(f"slice {slices}", end))
+                slices += 1
+        self._steps.append(_Step("end", end))
+        self._reader = SymbolReader(head.header, self._bundle)
+        self._head = head
+
+    def _take_chunks(self, piece: memoryview) -> None:
+        if self._head is None:
+            return
+        while self._entry < len(self._head.entries):
+            entry = self._head.entries[self._entry]
+            part = piece[: entry.length - self._taken]
+            piece = piece[len(part) :]
+            self._taken += len(part)
+            if self._is_wanted(entry):
+                self._buffer += part
+            if self._taken < entry.length:
+                return
+            self._end_chunk(entry)
+        if piece:
+            raise CorruptError("bytes after the end of the stream")
+
+    @property
+    def _most_slices(self) -> int:
+        return 0 if self._bundle.auxiliary is None else self._bundle.auxiliary.slices
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        if entry.type == ChunkType.PRIMARY:
+            return True
+        within = self._slices_before < self._most_slices
+        return entry.type == ChunkType.AUX_SLICE and within and self.problem is None
+
+    def _end_chunk(self, entry: Entry) -> None:
+        assert self._reader is not None
+        payload, self._buffer = self._buffer, bytearray()
+        if entry.type == ChunkType.PRIMARY:
+            if not entry.fits(payload):
+                raise CorruptError(f"primary data is {ChunkState.DAMAGED.value}")
+            self._reader.read_primary(payload)
+        elif self._is_wanted(entry):
+            if entry.fits(payload):
+                self._reader.read_slice(payload)
+            elif self._symbols is not None:
+                self._symbols.problem = f"auxiliary slice {self._slices_before} is {ChunkState.DAMAGED.value}"
+        self._slices_before += entry.type == ChunkType.AUX_SLICE
+        self._entry, self._taken = self._entry + 1, 0
+
+    def _state_of(self, kind: ChunkType) -> ChunkState:
+        """Say of the next chunk of a type, which has not arrived, whether a part of it has."""
+        assert self._head is not None
+        arriving = self._head.entries[self._entry].type == kind and self._taken
+        return ChunkState.TRUNCATED if arriving else ChunkState.MISSING
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        self._buffer = bytearray()
+        interrupted = InputError("an earlier feed was interrupted, and some of its bytes are lost")
+        self._failure = error if isinstance(error, Exception) else interrupted
+        raise error
+
+    def _raise_again(self) -> None:
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
