@@ -107,7 +107,9 @@ def compare_backends(
             # One symbol on the other side of a boundary is a latent that is off by a whole step.
             wrong = int((off > LATENT_LIMITS[limits] * np.abs(a).max()).sum())
             if wrong > max(symbols * a.size, FEW):
-                raise ExportError(f"{graph}: {wrong} of {a.size} {tensor.name} differ, by up to {off.max():g}")
+                raise ExportError(
+                    f"{graph}: {wrong} of {a.size} {tensor.name} differ, by up to {off.max():g}"
+                )
             continue
         difference = np.abs(a.astype(int) - b.astype(int))
         wrong, most = int((difference > 0).sum()), int(difference.max())

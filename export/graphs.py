@@ -207,7 +207,9 @@ class CodeAux(_Graph):
     outputs = ("z2", "y2")
 
     def forward(self, a2: Tensor, c1: Tensor, aux_level: Tensor) -> tuple[Tensor, ...]:
-        z, symbols = self.auxiliary.code(a2, aux_level, Decoded(c1, c1, c1, c1))  # the latent alone is looked at
+        z, symbols = self.auxiliary.code(
+            a2, aux_level, Decoded(c1, c1, c1, c1)
+        )  # the latent alone is looked at
         return z.to(torch.int32), symbols
 
 

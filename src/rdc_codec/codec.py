@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overl
 
 import numpy as np
 
-from . import backends, container, cores, entropy_coding, forking, pixels
+from . import backends, container, cores, entropy_coding, forking, lossless, pixels, rates, targets
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
 from .bundle import HYPER_STRIDE, Bundle
-from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
-from .entropy_coding import Symbols
-from .errors import CodecError, CorruptError, DamagedAuxiliaryWarning, InputError, LimitError
+from .container import ID_BYTES, MAX_SIDE, ChunkType, Header, from_fixed, number_within, to_fixed
+from .errors import (
+    CodecError,
+    CorruptError,
+    DamagedAuxiliaryWarning,
+    InputError,
+    LimitError,
+    UnsupportedError,
+)
 from .interop import describe, is_on_device, stream_handle
 from .ordered import in_order
 from .types import Buffer, CudaStreamLike, DeviceArray, HostImage, ImageLike, Picture
@@ -37,6 +43,7 @@ Result = TypeVar("Result")
 OnError = Literal["raise", "return"]
 Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
 Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
+DEFAULT_QUALITY = 50
 MAX_PIXELS = 1 << 25
 MAX_THREADS = 1024
 
@@ -55,12 +62,17 @@ class Report(NamedTuple):
 
 
 class _Dials(NamedTuple):
-    """Holds what an encoder was asked for: slices to write, and the qualities as they are in the header."""
+    """Holds what an encoder was asked for: slices to write, and the qualities as they are in the header.
+
+    aim: what to search other qualities for. min_psnr: dB, below which a picture is stored lossless.
+    """
 
     slices: int
     dial: float
     base: float
     auxiliary: float
+    aim: rates.Aim | None = None
+    min_psnr: float | None = None
 
 
 class _Picture(NamedTuple):
@@ -160,21 +172,34 @@ class Codec:
     def encode(
         self,
         image: ImageLike,
-        quality: float = 50,
+        quality: float | None = None,
         layers: Layers = "all",
         base_quality: float | None = None,
         aux_quality: float | None = None,
         cuda_stream: CudaStreamLike | None = None,
+        *,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
+        min_psnr: float | None = None,
     ) -> bytes:
         """Code a picture: uint8 array [H, W, 3] (RGB) or PIL image, any size from 1x1.
 
-        quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
-        machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
+        quality: 0 (smallest) to 100, continuous (None: 50, or what a target asks for). layers: "all", "base" (primary
+        branch only, for machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
         quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
         (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. With a backend on a
         GPU the picture may be in its memory: anything with `__cuda_array_interface__` or DLPack; it is read
-        after what is queued on `cuda_stream`, a CUDA stream of any library. Raises InputError, LimitError,
-        BackendError; CorruptError where the bundle's files changed since it was loaded.
+        after what is queued on `cuda_stream`, a CUDA stream of any library.
+
+        target_bytes, target_bpp: search the quality at which the stream has at most so many bytes, or bits for each
+        pixel of the picture, and at most 2 % less. target_psnr: the one at which what `decode` makes of it has at least
+        so many dB, and at most 0.1 dB more. One of the three, without a quality. (Where a single step of 1/256 leads
+        over that range, the stream is the nearest that is not over the bytes or under the dB.) TargetError says that
+        no quality gives it, and the best there is. min_psnr: decode what was written, and store the picture without
+        loss beside the base if it has fewer dB than this; not together with a target.
+
+        Raises InputError, LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
 
         if cuda_stream is not None:
@@ -184,43 +209,58 @@ class Codec:
         def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
             return self._backend.run(graph, inputs, handle)
 
-        dials = self._dials(quality, layers, base_quality, aux_quality)
+        goals = target_bytes, target_bpp, target_psnr, min_psnr
+        dials = self._dials(quality, layers, base_quality, aux_quality, *goals)
         return self._code(self._picture(image), dials, run)
 
     @overload
     def encode_batch(
         self,
         images: Iterable[ImageLike],
-        quality: float = ...,
+        quality: float | None = ...,
         layers: Layers = ...,
         base_quality: float | None = ...,
         aux_quality: float | None = ...,
         workers: int | None = ...,
         on_error: Literal["raise"] = ...,
+        *,
+        target_bytes: int | None = ...,
+        target_bpp: float | None = ...,
+        target_psnr: float | None = ...,
+        min_psnr: float | None = ...,
     ) -> Iterator[bytes]: ...
 
     @overload
     def encode_batch(
         self,
         images: Iterable[ImageLike],
-        quality: float = ...,
+        quality: float | None = ...,
         layers: Layers = ...,
         base_quality: float | None = ...,
         aux_quality: float | None = ...,
         workers: int | None = ...,
         *,
         on_error: OnError,
+        target_bytes: int | None = ...,
+        target_bpp: float | None = ...,
+        target_psnr: float | None = ...,
+        min_psnr: float | None = ...,
     ) -> Iterator[bytes | CodecError]: ...
 
     def encode_batch(
         self,
         images: Iterable[ImageLike],
-        quality: float = 50,
+        quality: float | None = None,
         layers: Layers = "all",
         base_quality: float | None = None,
         aux_quality: float | None = None,
         workers: int | None = None,
         on_error: OnError = "raise",
+        *,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
+        min_psnr: float | None = None,
     ) -> Iterator[Any]:
         """Code many pictures and yield their streams in order, the same bytes as `encode` gives one by one.
 
@@ -232,9 +272,10 @@ class Codec:
 
         on_error: "raise" ends the iteration with the first error, in place of its result; "return" yields a picture's
         CodecError in the place of its stream and goes on. Either way the error's `index` tells the picture, from 0.
-        Errors of `images` itself are raised.
+        Errors of `images` itself are raised. Targets are those of each picture.
         """
-        dials = self._dials(quality, layers, base_quality, aux_quality)
+        goals = target_bytes, target_bpp, target_psnr, min_psnr
+        dials = self._dials(quality, layers, base_quality, aux_quality, *goals)
 
         def work(picture: _Picture) -> bytes:
             return self._code(picture, dials, self._take_turns)
@@ -242,17 +283,35 @@ class Codec:
         return _batch(self._picture, work, images, workers, on_error)
 
     def _dials(
-        self, quality: float, layers: Layers, base_quality: float | None, aux_quality: float | None
+        self,
+        quality: float | None,
+        layers: Layers,
+        base_quality: float | None,
+        aux_quality: float | None,
+        target_bytes: int | None,
+        target_bpp: float | None,
+        target_psnr: float | None,
+        min_psnr: float | None,
     ) -> _Dials:
         """Check what an encoder is asked for. Raises InputError."""
         count = self._layers(layers)
         if isinstance(layers, int | np.integer) and layers > self.slices:
             raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
+        qualities = {"quality": quality, "base_quality": base_quality, "aux_quality": aux_quality}
+        aim = rates.aim_of(target_bytes, target_bpp, target_psnr, {**qualities, "min_psnr": min_psnr})
+        least = None if min_psnr is None else number_within(min_psnr, rates.MAX_PSNR, "min_psnr")
+        dial, base, auxiliary = self._implied(DEFAULT_QUALITY if quality is None else quality)
+        if base_quality is not None:
+            base = from_fixed(to_fixed(base_quality, "base_quality"))
+        if aux_quality is not None:
+            auxiliary = from_fixed(to_fixed(aux_quality, "aux_quality"))
+        return _Dials(count, dial, base, auxiliary, aim, least)
+
+    def _implied(self, quality: float) -> targets.Dial:
+        """Return a quality and what it implies for the branches, as they are in the header. Raises InputError."""
         dial = from_fixed(to_fixed(quality))
-        implied = self.bundle.branch_qualities(dial)
-        base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
-        auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
-        return _Dials(count, dial, base, auxiliary)
+        base, auxiliary = (from_fixed(to_fixed(q)) for q in self.bundle.branch_qualities(dial))
+        return dial, base, auxiliary
 
     def _picture(self, image: ImageLike) -> _Picture:
         """Return a picture as the graphs take it: a copy, but for one in GPU memory. Raises InputError, LimitError."""
@@ -267,20 +326,43 @@ class Codec:
         return _Picture(pixels.to_tensor(pixels.to_rgb(host), HYPER_STRIDE), height, width)
 
     def _code(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
-        inputs: dict[str, Any] = {
-            "pixels": picture.pixels,
-            "base_level": _float(self.bundle.primary.level(dials.base)),
-        }
-        if dials.slices and self.bundle.auxiliary is not None:
-            inputs["aux_level"] = _float(self.bundle.auxiliary.level(dials.auxiliary))
-            z1, y1, z2, y2 = (a[0] for a in run("encode_full", inputs))
-            coded = Symbols(z1, y1, z2, y2, dials.slices)
-        else:
-            z1, y1 = (a[0] for a in run("encode_base", inputs))
-            coded = Symbols(z1, y1)
         identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
-        header = Header(picture.width, picture.height, dials.dial, dials.base, dials.auxiliary, *identities)
-        return container.write(header, entropy_coding.write(coded, self.bundle))
+
+        def stream_of(dial: targets.Dial, chunks: targets.Chunks) -> bytes:
+            return container.write(Header(picture.width, picture.height, *dial, *identities), chunks)
+
+        def fidelity(stream: bytes) -> float:
+            made, _ = self._decode(stream, 0, None, run)
+            return lossless.psnr(self._host_pixels(picture), made)
+
+        if dials.aim is not None:
+            goal = dials.aim.of(picture.height, picture.width)
+            if not goal.of_bytes:
+                self._host_pixels(picture)  # before anything is coded for nothing
+            steps = targets.Steps(run, self.bundle, picture.pixels, dials.slices)
+            return targets.reach(
+                goal,
+                self._implied,
+                lambda dial: stream_of(dial, steps.chunks(*dial[1:])),
+                len if goal.of_bytes else fidelity,
+                not dials.slices,
+                steps.base_bytes if steps.known_base else None,
+            )
+        dial = (dials.dial, dials.base, dials.auxiliary)
+        at_once = targets.code_at_once(run, self.bundle, picture.pixels, dials.slices, *dial[1:])
+        chunks = entropy_coding.write(at_once, self.bundle)
+        stream = stream_of(dial, chunks)
+        if dials.min_psnr is not None and fidelity(stream) < dials.min_psnr:
+            exact = lossless.pack(self._host_pixels(picture))
+            stream = stream_of(dial, [chunks[0], (ChunkType.LOSSLESS, exact)])
+        return stream
+
+    @staticmethod
+    def _host_pixels(picture: _Picture) -> Picture:
+        """Return the picture, uint8 [H, W, 3], as it is compared. Raises InputError for one in GPU memory."""
+        if not isinstance(picture.pixels, np.ndarray):
+            raise InputError("target_psnr and min_psnr need a picture that is not in GPU memory")
+        return pixels.from_tensor(picture.pixels, picture.height, picture.width)
 
     @overload
     def decode(
@@ -352,7 +434,11 @@ class Codec:
             handle = None if cuda_stream is None else stream_handle(cuda_stream)
             if not (isinstance(out, str) and out == "device") and not is_on_device(out):
                 raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
+            exact, damage = self._exact(data, beta, layers, strict)
+            if exact is not None:
+                raise UnsupportedError("a picture that is stored without loss is not decoded into GPU memory")
             graph, inputs, header, problem = self._parse(data, beta, layers, strict)
+            problem = damage or problem
             target = None if isinstance(out, str) else out
             picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, handle)
         _warn(problem)
@@ -416,9 +502,35 @@ class Codec:
         self, data: Buffer, beta: float, layers: Layers | None, run: Run, strict: bool = False
     ) -> tuple[Picture, str | None]:
         """Return the picture, and what of the stream was damaged or missing."""
+        exact, damage = self._exact(data, beta, layers, strict)
+        if exact is not None and beta == 0:
+            return exact, None
         graph, inputs, header, problem = self._parse(data, beta, layers, strict)
         (out,) = run(graph, inputs)
-        return pixels.from_tensor(out, header.height, header.width), problem
+        picture = pixels.from_tensor(out, header.height, header.width)
+        return picture if exact is None else lossless.blend(picture, exact, beta), damage or problem
+
+    def _exact(
+        self, data: Buffer, beta: float, layers: Layers | None, strict: bool = False
+    ) -> tuple[Picture | None, str | None]:
+        """Return the picture that a stream has without loss, if it has it and it is asked for, and what is damaged.
+
+        strict: raise CorruptError for that.
+        """
+        beta = number_within(beta, 1, "beta")
+        if beta == 1 or self._layers("all" if layers is None else layers) == 0 < self.slices:
+            return None, None
+        stream = self._stream(data)
+        chunk = lossless.chunk_of(stream.chunks)
+        if chunk is None:
+            return None, None
+        stream.primary()  # without it there is no picture, whatever comes after
+        found = lossless.read(chunk, stream.header.height, stream.header.width)
+        if isinstance(found, str):
+            if strict:
+                raise CorruptError(found)
+            return None, found
+        return found, None
 
     def _parse(
         self, data: Buffer, beta: float, layers: Layers | None, strict: bool
@@ -483,7 +595,11 @@ class Codec:
             coded = entropy_coding.read(stream, self.bundle, self.slices)
         except CodecError as error:
             return Report(False, False, 0, f"{type(error).__name__}: {error}")
-        return Report(coded.problem is None, True, coded.slices, coded.problem)
+        problem = coded.problem
+        if problem is None and (chunk := lossless.chunk_of(stream.chunks)) is not None:
+            found = lossless.read(chunk, stream.header.height, stream.header.width)
+            problem = found if isinstance(found, str) else None
+        return Report(problem is None, True, coded.slices, problem)
 
     def symbols(self, data: Buffer) -> dict[str, np.ndarray]:
         """Return the decoded integers, int32 arrays [C, h, w], for conformance tests.

@@ -48,6 +48,7 @@ class ChunkType(IntEnum):
     ICC = 32
     EXIF = 33
     XMP = 34
+    LOSSLESS = 40
 
 
 _KNOWN_TYPES = frozenset(ChunkType)
