@@ -64,7 +64,8 @@ class Report(NamedTuple):
 class _Dials(NamedTuple):
     """Holds what an encoder was asked for: slices to write, and the qualities as they are in the header.
 
-    aim: what to search other qualities for. min_psnr: dB, below which a picture is stored lossless.
+    aim: what to search other qualities for. min_psnr: dB, below which a picture is stored lossless. beside: quality of
+    the base then.
     """
 
     slices: int
@@ -73,6 +74,7 @@ class _Dials(NamedTuple):
     auxiliary: float
     aim: rates.Aim | None = None
     min_psnr: float | None = None
+    beside: float = 0.0
 
 
 class _Picture(NamedTuple):
@@ -197,7 +199,8 @@ class Codec:
         so many dB, and at most 0.1 dB more. One of the three, without a quality. (Where a single step of 1/256 leads
         over that range, the stream is the nearest that is not over the bytes or under the dB.) TargetError says that
         no quality gives it, and the best there is. min_psnr: decode what was written, and store the picture without
-        loss beside the base if it has fewer dB than this; not together with a target.
+        loss beside a base of quality 0 (or base_quality; with layers="base" the one asked for) if it has fewer dB than
+        this; not together with a target.
 
         Raises InputError, LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
@@ -305,7 +308,9 @@ class Codec:
             base = from_fixed(to_fixed(base_quality, "base_quality"))
         if aux_quality is not None:
             auxiliary = from_fixed(to_fixed(aux_quality, "aux_quality"))
-        return _Dials(count, dial, base, auxiliary, aim, least)
+        # What has the picture itself needs no fine base, unless someone asked for that.
+        beside = base if base_quality is not None or count == 0 else 0.0
+        return _Dials(count, dial, base, auxiliary, aim, least, beside)
 
     def _implied(self, quality: float) -> targets.Dial:
         """Return a quality and what it implies for the branches, as they are in the header. Raises InputError."""
@@ -348,13 +353,18 @@ class Codec:
                 not dials.slices,
                 steps.base_bytes if steps.known_base else None,
             )
-        dial = (dials.dial, dials.base, dials.auxiliary)
-        at_once = targets.code_at_once(run, self.bundle, picture.pixels, dials.slices, *dial[1:])
-        chunks = entropy_coding.write(at_once, self.bundle)
-        stream = stream_of(dial, chunks)
+
+        def chunks_of(slices: int, base: float) -> targets.Chunks:
+            coded = targets.code_at_once(run, self.bundle, picture.pixels, slices, base, dials.auxiliary)
+            return entropy_coding.write(coded, self.bundle)
+
+        if dials.min_psnr is not None:
+            self._host_pixels(picture)
+        stream = stream_of((dials.dial, dials.base, dials.auxiliary), chunks_of(dials.slices, dials.base))
         if dials.min_psnr is not None and fidelity(stream) < dials.min_psnr:
-            exact = lossless.pack(self._host_pixels(picture))
-            stream = stream_of(dial, [chunks[0], (ChunkType.LOSSLESS, exact)])
+            exact = (ChunkType.LOSSLESS, lossless.pack(self._host_pixels(picture)))
+            dial = dials.dial, dials.beside, dials.auxiliary
+            stream = stream_of(dial, [*chunks_of(0, dials.beside), exact])
         return stream
 
     @staticmethod

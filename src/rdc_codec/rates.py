@@ -6,7 +6,7 @@ It runs no network: what a quality gives is asked of functions, so that the sear
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,19 +20,6 @@ BELOW = 0.02  # how far below the bytes a search may stop
 ABOVE = 0.1  # dB above the PSNR
 MOST_CALLS = 40  # a bracket of 25600 steps is halved at least every second call
 MAX_PSNR = 100.0
-LOW, HIGH = to_fixed(0), to_fixed(100)
-
-# Means over photos of the shipped model, at qualities 0, 10 ... 100. A search begins with them and never depends on
-# them: with another model it takes more steps.
-_DIAL = np.arange(0.0, 101.0, 10.0)
-_BASE_BPP = np.log([0.0364, 0.0471, 0.0551, 0.0662, 0.08, 0.0983, 0.109, 0.1258, 0.1395, 0.1592, 0.1877])
-_BPP = np.log([0.1135, 0.1521, 0.1851, 0.2253, 0.2703, 0.3281, 0.3945, 0.4767, 0.57, 0.684, 0.7322])
-# Of all bits a pixel, log = first + second * log of the base's
-_OF_BASE = (
-    np.array([2.243, 2.058, 2.062, 1.993, 1.893, 1.701, 1.701, 1.627, 1.583, 1.521, 1.385]),
-    np.array([1.334, 1.29, 1.293, 1.283, 1.268, 1.213, 1.187, 1.142, 1.089, 1.034, 1.014]),
-)
-_PSNR = 100.0
 LOW, HIGH = to_fixed(0), to_fixed(100)
 
 # Means over photos of the shipped model, at qualities 0, 10 ... 100. A search begins with them and never depends on
@@ -102,7 +89,7 @@ def aim_of(
     target_bytes: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
-    qualities: dict[str, object],
+    qualities: Mapping[str, object],
 ) -> Aim | None:
     """Check the targets of a call, of which at most one may be given, and that without qualities (None: not given).
 
@@ -223,10 +210,8 @@ def _clipped(value: int, low: int, high: int) -> int:
 
 def first_guess(goal: Goal, base_only: bool) -> float:
     """Return the quality at which a photo reaches the goal in the mean."""
-    if goal.of_bytes:
-        curve, value = (_BASE_BPP if base_only else _BPP), math.log(max(8 * goal.value / goal.pixels, 1e-9))
-    else:
-        curve, value = (_BASE_PSNR if base_only else _PSNR), goal.value
+    curve = (_BASE_BPP if base_only else _BPP) if goal.of_bytes else (_BASE_PSNR if base_only else _PSNR)
+    value = math.log(max(8 * goal.value / goal.pixels, 1e-9)) if goal.of_bytes else goal.value
     return float(np.interp(value, curve, _DIAL))
 
 
