@@ -27,6 +27,12 @@ FEW = (
 )
 
 
+STEPS = ("analyse", "code_base", "refine", "code_aux")  # each takes what those before it made
+
+# What a latent may be off by, of its largest value; an output in floating point is rounded later.
+LATENT_LIMITS = {"export": 1e-3, "fp32": 1e-2, "fp16": 5e-2}
+
+
 @dataclass(frozen=True)
 class Dials:
     """Says where a graph is tried: qualities of both branches, 0-100; beta; received slices (None: all)."""
@@ -54,7 +60,7 @@ def synthetic_picture(height: int, width: int, seed: int) -> np.ndarray:
 def golden_inputs(
     reference: Backend, bundle: Bundle, graph: str, size: Size, dials: Dials = MIDDLE
 ) -> dict[str, np.ndarray]:
-    """Make test pictures for an encoder; for a decoder, the symbols that the reference's encoder makes of them."""
+    """Make test pictures for an encoder; for what comes after one, what the reference makes of them."""
     n, rows, columns = size
     sides = HYPER_STRIDE * rows, HYPER_STRIDE * columns
     pictures = np.stack([synthetic_picture(*sides, seed) for seed in range(n)])
@@ -71,6 +77,9 @@ def golden_inputs(
         encoder = "encode_full" if any(t.name == "y2" for t in bundle.inputs[graph]) else "encode_base"
         symbols = reference.run(encoder, {t.name: known[t.name] for t in bundle.inputs[encoder]})
         known |= {t.name: s for t, s in zip(bundle.outputs[encoder], symbols, strict=True)}
+    for step in STEPS[: STEPS.index(graph)] if graph in STEPS else ():
+        made = reference.run(step, {t.name: known[t.name] for t in bundle.inputs[step]})
+        known |= {t.name: a for t, a in zip(bundle.outputs[step], made, strict=True)}
     return {t.name: known[t.name] for t in bundle.inputs[graph]}
 
 
@@ -93,6 +102,15 @@ def compare_backends(
     for tensor, a, b in zip(bundle.outputs[graph], expected, found, strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
             raise ExportError(f"{graph}: {tensor.name} is {b.dtype} {b.shape}, not {a.dtype} {a.shape}")
+        if a.dtype == np.float32:
+            off = np.abs(a - b)
+            # One symbol on the other side of a boundary is a latent that is off by a whole step.
+            wrong = int((off > LATENT_LIMITS[limits] * np.abs(a).max()).sum())
+            if wrong > max(symbols * a.size, FEW):
+                raise ExportError(
+                    f"{graph}: {wrong} of {a.size} {tensor.name} differ, by up to {off.max():g}"
+                )
+            continue
         difference = np.abs(a.astype(int) - b.astype(int))
         wrong, most = int((difference > 0).sum()), int(difference.max())
         pixels = tensor.name == "pixels"

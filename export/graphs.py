@@ -5,8 +5,13 @@ encode_full: pixels, base_level, aux_level -> z1, y1, z2, y2
 decode_full: z1, y1, z2, y2, base_level, aux_level, slices, beta -> pixels
 decode_people: z1, y1, z2, y2, base_level, aux_level, slices -> pixels, as decode_full makes them at beta = 0
 
+The steps of encode_full as graphs of their own, so that a search for a rate repeats the cheap ones alone:
+analyse: pixels -> a1                                code_base: a1, base_level -> z1, y1, c1
+refine: pixels, c1 -> a2                             code_aux: a2, c1, aux_level -> z2, y2
+
 y1, y2: residual symbols int32 [N, C, H/16, W/16]; z: int32 [N, Cz, H/64, W/64]; slices int32 [N]: how many
-auxiliary slices were received; levels and beta float32 [N].
+auxiliary slices were received; levels and beta float32 [N]. a1, a2: latents before the gain, c1: the primary's as its
+decoder has it, float32 [N, C, H/16, W/16].
 """
 
 from __future__ import annotations
@@ -50,7 +55,10 @@ class PrimaryGraph(BranchGraph):
 
     def encode(self, folded: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return z (float), the symbols (int32) and the decoded latent (still gained)."""
-        y = self.branch.analysis(folded)
+        return self.code(self.branch.analysis(folded), level)
+
+    def code(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Do what is left of `encode` where the latent is known."""
         z = self.hyper_analysis(y, level)
         return z, *self.closed_loop(y, self.branch.features(z), level)
 
@@ -63,7 +71,10 @@ class AuxiliaryGraph(BranchGraph):
 
     def encode(self, folded: Tensor, level: Tensor, base: Decoded) -> tuple[Tensor, Tensor]:
         """Return z (float) and the symbols (int32)."""
-        y = self.branch.refinement(folded, base)
+        return self.code(self.branch.refinement(folded, base), level, base)
+
+    def code(self, y: Tensor, level: Tensor, base: Decoded) -> tuple[Tensor, Tensor]:
+        """Do what is left of `encode` where the latent is known."""
         z = self.hyper_analysis(y, level)
         return z, self.closed_loop(y, self.branch.features(z, base), level)[0]
 
@@ -161,10 +172,55 @@ class DecodePeople(_Graph):
         return (blend_to_image(image, image, torch.ones_like(base_level)),)
 
 
+class Analyse(_Graph):
+    """Makes of a picture the latent of the primary branch, a1, before its gain; no level changes it."""
+
+    outputs = ("a1",)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return (self.primary.branch.analysis(image_to_tensor(pixels)),)
+
+
+class CodeBase(_Graph):
+    """Codes the latent a1 at a level: z1, y1, and c1, the latent that the decoder will have."""
+
+    outputs = ("z1", "y1", "c1")
+
+    def forward(self, a1: Tensor, base_level: Tensor) -> tuple[Tensor, ...]:
+        z, symbols, decoded = self.primary.code(a1, base_level)
+        return z.to(torch.int32), symbols, self.primary.branch.gain.inverse(decoded, base_level)
+
+
+class Refine(_Graph):
+    """Makes of a picture and c1 the latent of the auxiliary branch, a2, before its gain."""
+
+    outputs = ("a2",)
+
+    def forward(self, pixels: Tensor, c1: Tensor) -> tuple[Tensor, ...]:
+        base = Decoded(self.primary.branch.synthesis(c1), c1, c1, c1)  # the symbols are not looked at
+        return (self.auxiliary.branch.refinement(image_to_tensor(pixels), base),)
+
+
+class CodeAux(_Graph):
+    """Codes the latent a2 at a level: z2, y2."""
+
+    outputs = ("z2", "y2")
+
+    def forward(self, a2: Tensor, c1: Tensor, aux_level: Tensor) -> tuple[Tensor, ...]:
+        z, symbols = self.auxiliary.code(
+            a2, aux_level, Decoded(c1, c1, c1, c1)
+        )  # the latent alone is looked at
+        return z.to(torch.int32), symbols
+
+
 GRAPHS: dict[str, type[_Graph]] = {
     "encode_base": EncodeBase,
     "decode_base": DecodeBase,
     "encode_full": EncodeFull,
     "decode_full": DecodeFull,
     "decode_people": DecodePeople,
+    "analyse": Analyse,
+    "code_base": CodeBase,
+    "refine": Refine,
+    "code_aux": CodeAux,
 }

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from export.compare import STEPS
 from export.from_bundle import load_model
 from model import RateDistortionCognition
+from model.branches import Decoded
 from model.context import pass_of
 from model.scale_network import ScaleNetwork
 from model.transforms import to_folded, to_picture
@@ -32,17 +34,38 @@ class TorchBackend:
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         """Compute the outputs of a graph, in the order of the manifest; `stream` has no meaning on a CPU."""
         given = {name: torch.tensor(array) for name, array in inputs.items()}
-        results = self._encode(given) if graph.startswith("encode") else self._decode(given)
+        if graph in STEPS:
+            results = self._step(graph, given)
+        else:
+            results = self._encode(given) if graph.startswith("encode") else self._decode(given)
         return [r.numpy() for r in results]
 
     def _encode(self, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-        folded = to_folded((given["pixels"].int() + 128).to(torch.uint8))
+        folded = _folded(given["pixels"])
         base = self.model.primary(folded, given["base_level"])
         outputs = [base]
         if "aux_level" in given:
             assert self.model.auxiliary is not None
             outputs.append(self.model.auxiliary(folded, given["aux_level"], base))
         return [symbols.to(torch.int32) for out in outputs for symbols in (out.z, out.symbols)]
+
+    def _step(self, graph: str, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Do a step of what `_encode` does."""
+        primary, auxiliary = self.model.primary, self.model.auxiliary
+        if graph == "code_base":
+            base = primary.code(given["a1"], given["base_level"])
+            return [base.z.to(torch.int32), base.symbols.to(torch.int32), base.latent]
+        if graph == "analyse":
+            return [primary.analysis(_folded(given["pixels"]))]
+        assert auxiliary is not None
+        c1 = given["c1"]
+        # Symbols of the primary branch only count for the bits, which are not asked for.
+        z1 = torch.zeros(len(c1), primary.config.hyper, c1.shape[2] // 4, c1.shape[3] // 4)
+        known = Decoded(primary.synthesis(c1), c1, z1, torch.zeros_like(c1))
+        if graph == "refine":
+            return [auxiliary.refinement(_folded(given["pixels"]), known)]
+        coded = auxiliary.code(given["a2"], given["aux_level"], known)
+        return [coded.z.to(torch.int32), coded.symbols.to(torch.int32)]
 
     def _decode(self, given: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         base = self.model.primary.decode(given["z1"], given["y1"], given["base_level"])
@@ -56,6 +79,10 @@ class TorchBackend:
             else:
                 image = self.model.auxiliary.decode_picture(z, symbols, level, slices, base)
         return [(to_picture(image).int() - 128).to(torch.int8)]
+
+
+def _folded(pixels: torch.Tensor) -> torch.Tensor:
+    return to_folded((pixels.int() + 128).to(torch.uint8))
 
 
 def torch_reader(path: str | Path | None = None) -> Codec:

@@ -50,12 +50,15 @@ def example_inputs(model: RateDistortionCognition) -> dict[str, torch.Tensor]:
         "base_level": torch.full((n,), 1.5),
         "z1": torch.zeros(n, primary.hyper, h // hyper, w // hyper, dtype=torch.int32),
         "y1": torch.zeros(n, primary.latent, h // deep, w // deep, dtype=torch.int32),
+        "a1": torch.zeros(n, primary.latent, h // deep, w // deep),
+        "c1": torch.zeros(n, primary.latent, h // deep, w // deep),
     }
     if (auxiliary := model.config.auxiliary) is not None:
         inputs |= {
             "aux_level": torch.full((n,), 1.5),
             "z2": torch.zeros(n, auxiliary.hyper, h // hyper, w // hyper, dtype=torch.int32),
             "y2": torch.zeros(n, auxiliary.latent, h // deep, w // deep, dtype=torch.int32),
+            "a2": torch.zeros(n, auxiliary.latent, h // deep, w // deep),
             "slices": torch.full((n,), auxiliary.slices, dtype=torch.int32),
             "beta": torch.zeros(n),
         }
@@ -76,6 +79,9 @@ def _dynamic_shapes() -> dict[str, dict[int, Any]]:
         "z2": hyper,
         "y1": latent,
         "y2": latent,
+        "a1": latent,
+        "a2": latent,
+        "c1": latent,
         "base_level": batch,
         "aux_level": batch,
         "slices": batch,
@@ -101,6 +107,10 @@ GRAPH_INPUTS = {
     "encode_full": ("pixels", "base_level", "aux_level"),
     "decode_full": ("z1", "y1", "z2", "y2", "base_level", "aux_level", "slices", "beta"),
     "decode_people": ("z1", "y1", "z2", "y2", "base_level", "aux_level", "slices"),
+    "analyse": ("pixels",),
+    "code_base": ("a1", "base_level"),
+    "refine": ("pixels", "c1"),
+    "code_aux": ("a2", "c1", "aux_level"),
 }
 
 
@@ -160,9 +170,9 @@ def _write_graphs(
     graphs: dict[str, Any] = {}
     carried: set[str] = set()
     for graph, build in GRAPHS.items():
-        if "aux_level" in GRAPH_INPUTS[graph] and model.auxiliary is None:
-            continue
         names = GRAPH_INPUTS[graph]
+        if {"aux_level", "c1"} & {*names} and model.auxiliary is None:
+            continue
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             exported = export_graph(build(model), {k: inputs[k] for k in names}, build.outputs, shapes)

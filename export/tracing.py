@@ -97,6 +97,11 @@ def name_dimensions(graph: onnx.GraphProto, shapes: dict[str, dict[int, Any]]) -
             if found := _DIMENSION.fullmatch(shape.dim[axis].dim_param):
                 names[found[2]] = dim.__name__.rpartition("*")[2]
             shape.dim[axis].dim_param = dim.__name__
+    for value in graph.value_info:  # where no border has them by themselves: planes are [N, C, rows, columns]
+        dims = value.type.tensor_type.shape.dim
+        for axis, name in ((2, "rows"), (3, "columns")) if len(dims) == 4 else ():
+            if found := _DIMENSION.fullmatch(dims[axis].dim_param):
+                names.setdefault(found[2], name)
     kept = []
     inner = {output for node in graph.node for output in node.output}
     for value in graph.value_info:

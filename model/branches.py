@@ -146,7 +146,11 @@ class PrimaryBranch(_Branch):
 
     def forward(self, folded: Tensor, level: Tensor) -> BranchOutput:
         """folded: image in [0, 1], [N, 192, H/8, W/8] with H, W multiples of 64. level: [N]."""
-        gained = self.gain.gain(self.analysis(folded), level)
+        return self.code(self.analysis(folded), level)
+
+    def code(self, y: Tensor, level: Tensor) -> BranchOutput:
+        """What `forward` does with a latent, [N, latent, H/16, W/16]."""
+        gained = self.gain.gain(y, level)
         z, z_bits = self._hyper(gained)
         everything = torch.full_like(level, QUADTREE_PASSES)
         decoded, symbols, rated = self._closed_loop(gained, self.features(z), everything)
@@ -198,10 +202,16 @@ class AuxiliaryBranch(_Branch):
         received: how many slices the decoder has (int or int [N]); the others decode as symbol 0
         with their predicted mean and cost nothing. Bits: [N, slices + 1], zero for missing slices.
         """
+        return self.code(self.refinement(folded, primary), level, primary, received)
+
+    def code(
+        self, y: Tensor, level: Tensor, primary: Decoded, received: Tensor | int | None = None
+    ) -> BranchOutput:
+        """What `forward` does with a refinement, [N, latent, H/16, W/16]."""
         if received is None:
             received = self.config.slices
-        received = torch.as_tensor(received, device=folded.device).expand(folded.shape[0])
-        gained = self.gain.gain(self.refinement(folded, primary), level)
+        received = torch.as_tensor(received, device=y.device).expand(y.shape[0])
+        gained = self.gain.gain(y, level)
         z, z_bits = self._hyper(gained)
         decoded, symbols, rated = self._closed_loop(gained, self.features(z, primary), received)
         indexes = self.scale_network(torch.cat([z, primary.z.detach()], 1), symbols, primary.symbols)

@@ -12,7 +12,18 @@ import torch
 from conftest import SHIPPED, TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 
-from benchmarks import agreement, cost, fp16, kernels, out_of_range, scalability, spectra, speed, throughput
+from benchmarks import (
+    agreement,
+    cost,
+    fp16,
+    kernels,
+    out_of_range,
+    scalability,
+    spectra,
+    speed,
+    targets,
+    throughput,
+)
 from benchmarks.common import load_torch_model, psnr
 from model import BranchConfig, ModelConfig, RateDistortionCognition
 from rdc_codec import Codec
@@ -158,6 +169,22 @@ def test_speed_takes_every_way_apart(folder, tmp_path, capsys) -> None:
         assert image.size[0] > 500
     with pytest.raises(SystemExit, match="no engines"):
         speed.main([*arguments, "--backends", "tensorrt"])
+
+
+@pytest.mark.parametrize("kind", ["bpp", "psnr"])
+def test_targets_are_counted(folder, capsys, kind: str) -> None:
+    options = ["--data", str(folder), "--limit", "1", "--side", "64", "--kind", kind]
+    targets.main([*options, "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["quality"] for row in rows] == [10, 30, 50, 70, 90]
+    for row in rows:
+        assert row["runs"]["analyse"] == 1
+        if "figure" in row:
+            assert not row["miss"] and row["time"] > 0
+            assert (row["figure"] <= row["asked"]) == (kind == "bpp")
+    targets.main([*options, "--layers", "base"])
+    last = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert [cell.strip() for cell in last[1:3]] == ["all", "5"]
 
 
 def test_pillows_codecs_are_peers(photos) -> None:

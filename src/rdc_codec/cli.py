@@ -24,6 +24,7 @@ from .codec import MAX_PIXELS, Codec, Layers, Report
 from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, CodecWarning, InputError, LimitError
 from .pixels import Background, Rules
+from .rates import MAX_PSNR, aim_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -143,6 +144,25 @@ _BACKGROUND = click.option(
     callback=_colour,
     help="Blend transparency with this colour (white, #ffffff) instead of keeping it.",
 )
+
+
+_UNITS = {"": 1, "k": 1000, "M": 1_000_000}
+
+
+def _bytes(_: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Return a number of bytes, which may end in k or M."""
+    if value is None:
+        return None
+    number, unit = (value[:-1], value[-1]) if value[-1:] in ("k", "M") else (value, "")
+    try:
+        count = round(float(number) * _UNITS[unit])
+    except (ValueError, OverflowError):
+        count = 0
+    if count < 1:
+        raise BadInput(f"{option.opts[-1]} must be a number of bytes, such as 90000, 100k or 1M, got {value}")
+    return count
+
+
 _INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=_Path())
 _QUIET = click.option("--quiet", is_flag=True, help="No progress bar.")
 _MODEL = click.option(
@@ -185,7 +205,7 @@ def main() -> None:
     help="Stream to write; a folder where it ends in / or the input is a folder or more than one file.",
 )
 @click.option(
-    "-q", "--quality", type=float, default=50.0, show_default=True, callback=_quality, help="0 to 100."
+    "-q", "--quality", type=float, callback=_quality, help="0 to 100 (default: 50, unless there is a target)."
 )
 @click.option("--base-quality", type=float, callback=_quality, help="Set the primary branch apart from -q.")
 @click.option("--aux-quality", type=float, callback=_quality, help="Set the auxiliary branch apart from -q.")
@@ -200,6 +220,20 @@ def main() -> None:
 @click.option("--convert", is_flag=True, help="Take CMYK, YCbCr, HSV and LAB pictures, converted to RGB.")
 @click.option("--to-8bit", is_flag=True, help="Take 16-bit pictures, rounded to 8 bits.")
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, Exif and XMP data.")
+@click.option(
+    "--target-bytes",
+    metavar="N",
+    callback=_bytes,
+    help="Search the quality for at most N bytes a picture, such as 90000, 100k or 1M.",
+)
+@click.option("--target-bpp", type=float, metavar="BITS", help="Search it for at most so many bits a pixel.")
+@click.option("--target-psnr", type=float, metavar="DB", help="Search it for at least so many dB.")
+@click.option(
+    "--min-psnr",
+    type=float,
+    metavar="DB",
+    help="Store pictures without loss that would have fewer dB than this.",
+)
 @_MODEL
 @_BACKEND
 @_THREADS
@@ -208,7 +242,7 @@ def main() -> None:
 def encode(
     inputs: tuple[Path, ...],
     output: Path,
-    quality: float,
+    quality: float | None,
     base_quality: float | None,
     aux_quality: float | None,
     layers: Layers,
@@ -216,6 +250,10 @@ def encode(
     convert: bool,
     to_8bit: bool,
     strip: bool,
+    target_bytes: int | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
+    min_psnr: float | None,
     model: Path | None,
     backend: str,
     threads: int | None,
@@ -229,6 +267,17 @@ def encode(
 
     Pixels are coded upright: an Exif orientation is applied first and its tag removed.
     """
+    asked = {
+        "quality": quality,
+        "base_quality": base_quality,
+        "aux_quality": aux_quality,
+        "min_psnr": min_psnr,
+    }
+    try:
+        aim_of(target_bytes, target_bpp, target_psnr, asked)
+        number_within(min_psnr or 0, MAX_PSNR, "min_psnr")
+    except InputError as error:  # once, and not for each picture
+        raise BadInput(str(error).replace("_", "-")) from None
     jobs, problems = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes())
     codec = _codec(model, backend, threads)
     codec.max_pixels = max_pixels
@@ -245,6 +294,10 @@ def encode(
             background=background,
             convert=convert,
             to_8bit=to_8bit,
+            target_bytes=target_bytes,
+            target_bpp=target_bpp,
+            target_psnr=target_psnr,
+            min_psnr=min_psnr,
         )
 
     _run(jobs, work, problems, quiet)

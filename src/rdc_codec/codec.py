@@ -11,15 +11,36 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overl
 
 import numpy as np
 
-from . import attachments, backends, container, cores, ending, entropy_coding, forking, pixels, windows
+from . import (
+    attachments,
+    backends,
+    container,
+    cores,
+    ending,
+    entropy_coding,
+    forking,
+    lossless,
+    pixels,
+    rates,
+    targets,
+    windows,
+)
 from .attachments import Attachments
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
 from .bundle import HYPER_STRIDE, Bundle, folder_named
-from .container import ID_BYTES, MAX_SIDE, Header, from_fixed, number_within, to_fixed
+from .container import ID_BYTES, MAX_SIDE, ChunkType, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
-from .errors import CodecError, CorruptError, DamagedMetadataWarning, InputError, LimitError, warn_of_damage
+from .errors import (
+    CodecError,
+    CorruptError,
+    DamagedMetadataWarning,
+    InputError,
+    LimitError,
+    UnsupportedError,
+    warn_of_damage,
+)
 from .interop import describe, is_on_device, stream_handle
 from .metadata import Metadata
 from .ordered import in_order
@@ -42,6 +63,7 @@ Result = TypeVar("Result")
 OnError = Literal["raise", "return"]
 Run = Callable[[str, Inputs], list[np.ndarray]]  # of a backend
 Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
+DEFAULT_QUALITY = 50
 MAX_PIXELS = 1 << 27
 MAX_THREADS = 1024
 SCALES = (1, 2, 4, 8)  # pixels of a side that a decoded pixel may stand for
@@ -61,12 +83,19 @@ class Report(NamedTuple):
 
 
 class _Dials(NamedTuple):
-    """Holds what an encoder was asked for: slices to write, and the qualities as they are in the header."""
+    """Holds what an encoder was asked for: slices to write, and the qualities as they are in the header.
+
+    aim: what to search other qualities for. min_psnr: dB, below which a picture is stored lossless. beside: quality of
+    the base then.
+    """
 
     slices: int
     dial: float
     base: float
     auxiliary: float
+    aim: rates.Aim | None = None
+    min_psnr: float | None = None
+    beside: float = 0.0
 
 
 class _Picture(NamedTuple):
@@ -83,13 +112,18 @@ class _Picture(NamedTuple):
 
 
 class _Parsed(NamedTuple):
-    """Holds what a stream says: symbols and levels by the names of a graph's inputs, the graph, and what is missing."""
+    """Holds what a stream says: symbols and levels by the names of a graph's inputs, the graph, and what is missing.
+
+    exact: the picture that it has without loss, of which there is so much in the result as beta says.
+    """
 
     header: Header
     graph: str
     planes: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
     problem: str | None
+    beta: float = 1
+    exact: Picture | None = None
 
     def inputs(self) -> dict[str, np.ndarray]:
         """Return what the graph takes to make the whole picture."""
@@ -186,7 +220,7 @@ class Codec:
     def encode(
         self,
         image: ImageLike,
-        quality: float = 50,
+        quality: float | None = None,
         layers: Layers = "all",
         base_quality: float | None = None,
         aux_quality: float | None = None,
@@ -196,11 +230,15 @@ class Codec:
         background: Background | None = None,
         convert: bool = False,
         to_8bit: bool = False,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
+        min_psnr: float | None = None,
     ) -> bytes:
         """Code a picture: PIL image, or uint8 array [H, W, 3] (RGB), [H, W, 4] (RGBA) or [H, W] (grey), from 1x1 on.
 
-        quality: 0 (smallest) to 100, continuous. layers: "all", "base" (primary branch only, for
-        machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
+        quality: 0 (smallest) to 100, continuous (None: 50, or what a target asks for). layers: "all", "base" (primary
+        branch only, for machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
         quality implies for each branch. An Exif orientation is not applied (PIL.ImageOps.exif_transpose does), of
         several frames the current one is taken. With a backend on a GPU the picture may be in its memory, uint8
         [H, W, 3]: anything with `__cuda_array_interface__` or DLPack; it is read after what is queued on `cuda_stream`,
@@ -212,6 +250,14 @@ class Codec:
         Pillow's conversion. to_8bit: take 16-bit pictures and uint16 arrays, rounded to 8 bits. Without the last two,
         such pictures are an InputError. A DroppedMetadataWarning says where an ICC profile does not fit what is coded.
 
+        target_bytes, target_bpp: search the quality at which the stream has at most so many bytes, or bits for each
+        pixel of the picture, and at most 2 % less. target_psnr: the one at which what `decode` makes of it has at least
+        so many dB, and at most 0.1 dB more. One of the three, without a quality. (Where a single step of 1/256 leads
+        over that range, the stream is the nearest that is not over the bytes or under the dB.) TargetError says that
+        no quality gives it, and the best there is. min_psnr: decode what was written, and store the picture without
+        loss beside a base of quality 0 (or base_quality; with layers="base" the one asked for) if it has fewer dB than
+        this; not together with a target.
+
         Raises InputError, LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
 
@@ -222,7 +268,8 @@ class Codec:
         def run(graph: str, inputs: Inputs) -> list[np.ndarray]:
             return self._backend.run(graph, inputs, handle)
 
-        dials = self._dials(quality, layers, base_quality, aux_quality)
+        goals = target_bytes, target_bpp, target_psnr, min_psnr
+        dials = self._dials(quality, layers, base_quality, aux_quality, *goals)
         rules = Rules(background, convert, to_8bit)
         return self._code(self._picture(image, rules, _kept(metadata)), dials, run)
 
@@ -230,7 +277,7 @@ class Codec:
     def encode_batch(
         self,
         images: Iterable[ImageLike],
-        quality: float = ...,
+        quality: float | None = ...,
         layers: Layers = ...,
         base_quality: float | None = ...,
         aux_quality: float | None = ...,
@@ -241,13 +288,17 @@ class Codec:
         background: Background | None = ...,
         convert: bool = ...,
         to_8bit: bool = ...,
+        target_bytes: int | None = ...,
+        target_bpp: float | None = ...,
+        target_psnr: float | None = ...,
+        min_psnr: float | None = ...,
     ) -> Iterator[bytes]: ...
 
     @overload
     def encode_batch(
         self,
         images: Iterable[ImageLike],
-        quality: float = ...,
+        quality: float | None = ...,
         layers: Layers = ...,
         base_quality: float | None = ...,
         aux_quality: float | None = ...,
@@ -258,12 +309,16 @@ class Codec:
         background: Background | None = ...,
         convert: bool = ...,
         to_8bit: bool = ...,
+        target_bytes: int | None = ...,
+        target_bpp: float | None = ...,
+        target_psnr: float | None = ...,
+        min_psnr: float | None = ...,
     ) -> Iterator[bytes | CodecError]: ...
 
     def encode_batch(
         self,
         images: Iterable[ImageLike],
-        quality: float = 50,
+        quality: float | None = None,
         layers: Layers = "all",
         base_quality: float | None = None,
         aux_quality: float | None = None,
@@ -274,6 +329,10 @@ class Codec:
         background: Background | None = None,
         convert: bool = False,
         to_8bit: bool = False,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
+        min_psnr: float | None = None,
     ) -> Iterator[Any]:
         """Code many pictures and yield their streams in order, the same bytes as `encode` gives one by one.
 
@@ -285,9 +344,11 @@ class Codec:
 
         on_error: "raise" ends the iteration with the first error, in place of its result; "return" yields a picture's
         CodecError in the place of its stream and goes on. Either way the error's `index` tells the picture, from 0.
-        Errors of `images` itself are raised. The other arguments are those of `encode`.
+        Errors of `images` itself are raised. The other arguments are those of `encode`, targets those of
+        each picture.
         """
-        dials = self._dials(quality, layers, base_quality, aux_quality)
+        goals = target_bytes, target_bpp, target_psnr, min_psnr
+        dials = self._dials(quality, layers, base_quality, aux_quality, *goals)
         rules, kept = Rules(background, convert, to_8bit), _kept(metadata)
 
         def take(image: ImageLike) -> _Picture:
@@ -299,17 +360,37 @@ class Codec:
         return _batch(take, work, images, workers, on_error)
 
     def _dials(
-        self, quality: float, layers: Layers, base_quality: float | None, aux_quality: float | None
+        self,
+        quality: float | None,
+        layers: Layers,
+        base_quality: float | None,
+        aux_quality: float | None,
+        target_bytes: int | None,
+        target_bpp: float | None,
+        target_psnr: float | None,
+        min_psnr: float | None,
     ) -> _Dials:
         """Check what an encoder is asked for. Raises InputError."""
         count = self._layers(layers)
         if isinstance(layers, int | np.integer) and layers > self.slices:
             raise InputError(f"layers is {layers}, the model has {self.slices} auxiliary slices")
+        qualities = {"quality": quality, "base_quality": base_quality, "aux_quality": aux_quality}
+        aim = rates.aim_of(target_bytes, target_bpp, target_psnr, {**qualities, "min_psnr": min_psnr})
+        least = None if min_psnr is None else number_within(min_psnr, rates.MAX_PSNR, "min_psnr")
+        dial, base, auxiliary = self._implied(DEFAULT_QUALITY if quality is None else quality)
+        if base_quality is not None:
+            base = from_fixed(to_fixed(base_quality, "base_quality"))
+        if aux_quality is not None:
+            auxiliary = from_fixed(to_fixed(aux_quality, "aux_quality"))
+        # What has the picture itself needs no fine base, unless someone asked for that.
+        beside = base if base_quality is not None or count == 0 else 0.0
+        return _Dials(count, dial, base, auxiliary, aim, least, beside)
+
+    def _implied(self, quality: float) -> targets.Dial:
+        """Return a quality and what it implies for the branches, as they are in the header. Raises InputError."""
         dial = from_fixed(to_fixed(quality))
-        implied = self.bundle.branch_qualities(dial)
-        base = from_fixed(to_fixed(implied[0] if base_quality is None else base_quality, "base_quality"))
-        auxiliary = from_fixed(to_fixed(implied[1] if aux_quality is None else aux_quality, "aux_quality"))
-        return _Dials(count, dial, base, auxiliary)
+        base, auxiliary = (from_fixed(to_fixed(q)) for q in self.bundle.branch_qualities(dial))
+        return dial, base, auxiliary
 
     def _picture(
         self, image: ImageLike, rules: Rules, kept: bool | Metadata, copied: bool = False
@@ -336,22 +417,54 @@ class Codec:
         return _Picture(pixels.to_tensor(planes.rgb, HYPER_STRIDE), height, width, attached)
 
     def _code(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
-        graph = "encode_base"
-        levels = {"base_level": _float(self.bundle.primary.level(dials.base))}
-        if dials.slices and self.bundle.auxiliary is not None:
-            graph = "encode_full"
-            levels["aux_level"] = _float(self.bundle.auxiliary.level(dials.auxiliary))
-        if picture.large:
-            planes = windows.encode(picture.pixels, lambda window: run(graph, {"pixels": window, **levels}))
-        else:
-            planes = [plane[0] for plane in run(graph, {"pixels": picture.pixels, **levels})]
-        coded = Symbols(planes[0], planes[1])
-        if len(planes) > 2:
-            coded.z2, coded.y2, coded.slices = planes[2], planes[3], dials.slices
         identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
-        header = Header(picture.width, picture.height, dials.dial, dials.base, dials.auxiliary, *identities)
-        chunks = entropy_coding.write(coded, self.bundle) + picture.attached.chunks()
-        return container.write(header, chunks)
+        attached = picture.attached.chunks()
+
+        def stream_of(dial: targets.Dial, chunks: targets.Chunks) -> bytes:
+            header = Header(picture.width, picture.height, *dial, *identities)
+            return container.write(header, sorted([*chunks, *attached], key=lambda chunk: chunk[0]))
+
+        def fidelity(stream: bytes) -> float:
+            made, _ = self._decode(stream, 0, None, run)
+            return lossless.psnr(self._host_pixels(picture), made)
+
+        if dials.aim is not None:
+            goal = dials.aim.of(picture.height, picture.width)
+            if not goal.of_bytes:
+                self._host_pixels(picture)  # before anything is coded for nothing
+            steps = targets.Steps(run, self.bundle, picture.pixels, dials.slices, picture.large)
+            return targets.reach(
+                goal,
+                self._implied,
+                lambda dial: stream_of(dial, steps.chunks(*dial[1:])),
+                len if goal.of_bytes else fidelity,
+                not dials.slices,
+                steps.base_bytes if steps.known_base else None,
+            )
+
+        def chunks_of(slices: int, base: float) -> targets.Chunks:
+            coded = targets.code_at_once(
+                run, self.bundle, picture.pixels, slices, base, dials.auxiliary, picture.large
+            )
+            return entropy_coding.write(coded, self.bundle)
+
+        if dials.min_psnr is not None:
+            self._host_pixels(picture)
+        stream = stream_of((dials.dial, dials.base, dials.auxiliary), chunks_of(dials.slices, dials.base))
+        if dials.min_psnr is not None and fidelity(stream) < dials.min_psnr:
+            exact = (ChunkType.LOSSLESS, lossless.pack(self._host_pixels(picture)))
+            dial = dials.dial, dials.beside, dials.auxiliary
+            stream = stream_of(dial, [*chunks_of(0, dials.beside), exact])
+        return stream
+
+    @staticmethod
+    def _host_pixels(picture: _Picture) -> Picture:
+        """Return the picture, uint8 [H, W, 3], as it is compared. Raises InputError for one in GPU memory."""
+        if not isinstance(picture.pixels, np.ndarray):
+            raise InputError("target_psnr and min_psnr need a picture that is not in GPU memory")
+        if picture.large:
+            return picture.pixels
+        return pixels.from_tensor(picture.pixels, picture.height, picture.width)
 
     @overload
     def decode(
@@ -437,6 +550,8 @@ class Codec:
             if region is not None or scale != 1:
                 raise InputError("region and scale are for pictures in the memory of the CPU")
             parsed = self._parse(data, beta, layers, strict)
+            if parsed.exact is not None:
+                raise UnsupportedError("a picture that is stored without loss is not decoded into GPU memory")
             target = None if isinstance(out, str) else out
             header = parsed.header
             picture = gpu.run_to_device(
@@ -553,10 +668,19 @@ class Codec:
         count = self._layers("all" if layers is None else layers)
         stream = self._stream(data)
         header = stream.header
+        exact: Picture | str | None = None
+        chunk = lossless.chunk_of(stream.chunks)
+        if chunk is not None and beta < 1 and (count or not self.slices):
+            stream.primary()  # without it there is no picture, whatever comes after
+            exact = lossless.read(chunk, header.height, header.width)
+        if beta == 0 and isinstance(exact, np.ndarray):
+            return _Parsed(header, "", {}, {}, None, beta, exact)
         coded = entropy_coding.read(stream, self.bundle, 0 if beta == 1 else count)
-        if strict and coded.problem is not None:
-            raise CorruptError(coded.problem)
-        return self._synthesis(coded, header, beta)
+        problem = exact if isinstance(exact, str) else coded.problem
+        if strict and problem is not None:
+            raise CorruptError(problem)
+        parsed = self._synthesis(coded, header, beta)
+        return parsed._replace(problem=problem, exact=exact if isinstance(exact, np.ndarray) else None)
 
     def _synthesis(self, coded: Symbols, header: Header, beta: float) -> _Parsed:
         """Decide which graph makes a picture of symbols."""
@@ -573,7 +697,7 @@ class Codec:
             else:
                 graph = "decode_full"
                 levels["beta"] = _float(beta)
-        return _Parsed(header, graph, planes, levels, coded.problem)
+        return _Parsed(header, graph, planes, levels, coded.problem, beta)
 
     def _restore(
         self,
@@ -585,7 +709,8 @@ class Codec:
     ) -> Picture:
         """Make the picture, or a part of it, and return it: `out`, if that is given."""
         height, width = parsed.header.height, parsed.header.width
-        if region is None and scale == 1 and not windows.is_large(height, width, windows.DECODE_LIMIT):
+        small = not windows.is_large(height, width, windows.DECODE_LIMIT)
+        if region is None and scale == 1 and small and parsed.exact is None:
             (made,) = run(parsed.graph, parsed.inputs())
             picture = pixels.from_tensor(made, height, width)
             if out is None:
@@ -614,7 +739,12 @@ class Codec:
             named = dict(zip(parsed.planes, planes, strict=True))
             return run(parsed.graph, named | parsed.levels)[0]
 
-        rows = windows.decode(list(parsed.planes.values()), make, part)
+        if parsed.exact is None:
+            rows = windows.decode(list(parsed.planes.values()), make, part)
+        else:
+            exact = parsed.exact[part.y : part.y + part.height, part.x : part.x + part.width]
+            made = windows.decode(list(parsed.planes.values()), make, part) if parsed.beta else None
+            rows = lossless.rows(exact, made, parsed.beta)
         return rows if factor == 1 else windows.reduced(rows, factor)
 
     def decoder(self) -> ProgressiveDecoder:
@@ -668,10 +798,14 @@ class Codec:
             coded = entropy_coding.read(stream, self.bundle, self.slices)
         except CodecError as error:
             return Report(False, False, 0, f"{type(error).__name__}: {error}")
-        found = attachments.read(stream).problems
-        problems = found if coded.problem is None else (coded.problem, *found)
+        problems = list(attachments.read(stream).problems)
+        if coded.problem is not None:
+            problems.insert(0, coded.problem)
+        if (chunk := lossless.chunk_of(stream.chunks)) is not None:
+            exact = lossless.read(chunk, stream.header.height, stream.header.width)
+            problems += [exact] if isinstance(exact, str) else []
         if not problems and (damage := stream.damage()) is not None:  # of what no picture needs
-            problems = (damage,)
+            problems.append(damage)
         return Report(not problems, True, coded.slices, "; ".join(problems) or None)
 
     @ending.guarded

@@ -53,6 +53,7 @@ class ChunkType(IntEnum):
     XMP = 34
     ALPHA = 35
     GREY = 36
+    LOSSLESS = 40
 
 
 _KNOWN_TYPES = frozenset(ChunkType)

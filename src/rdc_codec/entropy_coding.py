@@ -61,14 +61,25 @@ def _read_pass(decoder: Decoder, state: ScaleState, tables: Tables) -> None:
 
 def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     """Return the chunks of a picture in stream order, with `symbols.slices` auxiliary slices."""
+    return write_primary(symbols, bundle) + write_auxiliary(symbols, bundle)
+
+
+def write_primary(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
+    """Return the primary chunk of a picture."""
     y1 = np.ascontiguousarray(symbols.y1, np.int16)
     state = bundle.primary.scale_state(symbols.z1, keep=False)
     parts = [_hyper_part(symbols.z1, bundle.primary)]
     parts += [_pass_part(state, y1, bundle.primary.latent_tables) for _ in range(PASSES)]
-    chunks: list[tuple[int, bytes]] = [(ChunkType.PRIMARY, native.encode_parts(parts))]
+    return [(ChunkType.PRIMARY, native.encode_parts(parts))]
+
+
+def write_auxiliary(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
+    """Return the auxiliary chunks of a picture, `symbols.slices` of them."""
+    chunks: list[tuple[int, bytes]] = []
     if symbols.slices:
         assert bundle.auxiliary is not None and symbols.z2 is not None and symbols.y2 is not None
         branch, y2 = bundle.auxiliary, np.ascontiguousarray(symbols.y2, np.int16)
+        y1 = np.ascontiguousarray(symbols.y1, np.int16)
         state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1, keep=False)
         for s in range(symbols.slices):
             parts = [_hyper_part(symbols.z2, branch)] if s == 0 else []

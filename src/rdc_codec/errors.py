@@ -45,6 +45,17 @@ class InputError(CodecError, ValueError):
     """An argument or an image is not one that can be coded."""
 
 
+class TargetError(InputError):
+    """No quality gives the bytes or the PSNR that was asked for. `best` is the figure that comes nearest, in its unit.
+
+    The unit is that of the target: bytes, bits a pixel, or dB.
+    """
+
+    def __init__(self, message: str, best: float = float("nan")) -> None:
+        super().__init__(message)
+        self.best = best
+
+
 class CodecWarning(UserWarning):
     """All warnings of this package derive from this one."""
 

@@ -1,0 +1,234 @@
+"""This module searches the quality at which a stream has the bytes, or a picture the PSNR, that was asked for.
+
+It runs no network: what a quality gives is asked of functions, so that the search can be tested on any curve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from .container import from_fixed, to_fixed
+from .errors import InputError, TargetError
+
+Result = TypeVar("Result")
+
+BELOW = 0.02  # how far below the bytes a search may stop
+ABOVE = 0.1  # dB above the PSNR
+MOST_CALLS = 40  # a bracket of 25600 steps is halved at least every second call
+MAX_PSNR = 100.0
+LOW, HIGH = to_fixed(0), to_fixed(100)
+
+# Means over photos of the shipped model, at qualities 0, 10 ... 100. A search begins with them and never depends on
+# them: with another model it takes more steps.
+_DIAL = np.arange(0.0, 101.0, 10.0)
+_BASE_BPP = np.log([0.0364, 0.0471, 0.0551, 0.0662, 0.08, 0.0983, 0.109, 0.1258, 0.1395, 0.1592, 0.1877])
+_BPP = np.log([0.1135, 0.1521, 0.1851, 0.2253, 0.2703, 0.3281, 0.3945, 0.4767, 0.57, 0.684, 0.7322])
+# Of all bits a pixel, log = first + second * log of the base's
+_OF_BASE = (
+    np.array([2.243, 2.058, 2.062, 1.993, 1.893, 1.701, 1.701, 1.627, 1.583, 1.521, 1.385]),
+    np.array([1.334, 1.29, 1.293, 1.283, 1.268, 1.213, 1.187, 1.142, 1.089, 1.034, 1.014]),
+)
+_PSNR = np.array([28.4, 29.8, 30.9, 32.0, 32.9, 33.8, 34.5, 35.2, 35.7, 36.1, 36.3])
+_BASE_PSNR = np.array([24.0, 24.9, 25.5, 26.2, 27.0, 27.8, 28.2, 28.8, 29.2, 29.7, 30.3])
+
+
+class Goal(NamedTuple):
+    """Says what a search is for: a stream of at most so many bytes, or a picture of at least so much PSNR in dB.
+
+    value: in bytes or dB, for a picture of so many pixels. unit: what the caller gave it in, "bytes", "bpp" or "dB".
+    """
+
+    unit: str
+    value: float
+    pixels: int
+
+    @property
+    def of_bytes(self) -> bool:
+        """Tells whether bytes are the figure; else it is PSNR."""
+        return self.unit != "dB"
+
+    def window(self) -> tuple[float, float]:
+        """Return the least and the largest figure that ends a search."""
+        if self.of_bytes:
+            return (1 - BELOW) * self.value, self.value
+        return self.value, self.value + ABOVE
+
+    def scale(self, figure: float) -> float:
+        """Return a figure so that it grows about evenly with quality: the logarithm of bytes, dB as they are."""
+        return math.log(max(figure, 1.0)) if self.of_bytes else figure
+
+    def told(self, figure: float) -> float:
+        """Return a figure in the caller's unit."""
+        return 8 * figure / self.pixels if self.unit == "bpp" else figure
+
+    def missed(self, best: float, why: str) -> TargetError:
+        """Make the error for a figure that is the best there is."""
+        text = {"bytes": "{:.0f} bytes", "bpp": "{:.4g} bits a pixel", "dB": "{:.2f} dB"}[self.unit]
+        asked, found = text.format(self.told(self.value)), text.format(self.told(best))
+        return TargetError(f"target of {asked} cannot be reached: {why} {found}", self.told(best))
+
+
+class Aim(NamedTuple):
+    """Holds what a caller asked for, of pictures of any size: a number in "bytes", "bpp" or "dB"."""
+
+    unit: str
+    number: float
+
+    def of(self, height: int, width: int) -> Goal:
+        """Return the goal for a picture of this size."""
+        pixels = height * width
+        value = math.floor(self.number * pixels / 8) if self.unit == "bpp" else self.number
+        return Goal(self.unit, value, pixels)
+
+
+def aim_of(
+    target_bytes: int | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
+    qualities: Mapping[str, object],
+) -> Aim | None:
+    """Check the targets of a call, of which at most one may be given, and that without qualities (None: not given).
+
+    Returns None where there is no target. Raises InputError.
+    """
+    targets = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": target_psnr}
+    given = [name for name, value in targets.items() if value is not None]
+    if not given:
+        return None
+    name = given[0]
+    if also := [*given[1:], *(key for key, value in qualities.items() if value is not None)]:
+        raise InputError(f"give either {name} or {also[0]}, not both")
+    if target_bytes is not None:
+        if (
+            isinstance(target_bytes, bool)
+            or not isinstance(target_bytes, int | np.integer)
+            or target_bytes < 1
+        ):
+            raise InputError(f"target_bytes must be a whole number from 1, got {target_bytes!r}")
+        return Aim("bytes", int(target_bytes))
+    number: object = target_bpp if name == "target_bpp" else target_psnr
+    most = math.inf if name == "target_bpp" else MAX_PSNR
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not 0 < number <= most:
+        limit = "above 0" if name == "target_bpp" else f"above 0, at most {MAX_PSNR:g}"
+        raise InputError(f"{name} must be a number {limit}, got {number!r}")
+    if math.isinf(number):
+        raise InputError(f"{name} must be finite")
+    return Aim("bpp" if name == "target_bpp" else "dB", float(number))
+
+
+class Found(NamedTuple, Generic[Result]):
+    """Holds what a search ended with: the quality in steps of 1/256, what it gave, and the figure of that."""
+
+    fixed: int
+    result: Result
+    figure: float
+
+
+def search(
+    measure: Callable[[int], tuple[Result, float]],
+    goal: Goal,
+    first: int,
+    low: int = LOW,
+    high: int = HIGH,
+    slope: float = 0.02,
+) -> Found[Result]:
+    """Find a quality whose figure is inside the goal's window, with few calls where the figure grows with quality.
+
+    measure: quality in steps of 1/256, from `low` to `high` -> what it gives, and the figure. first: where to begin.
+    slope: how much the goal's scale grows with one quality, at about.
+
+    Where no quality is inside the window, because one step leads over it, the nearest on the allowed side is returned:
+    never more bytes, never less PSNR. Raises TargetError where `low` gives too many bytes or too much PSNR, or `high`
+    too few or too little. Calls `measure` at most MOST_CALLS times, each time with another quality.
+    """
+    least, most = goal.window()
+    middle = (goal.scale(least) + goal.scale(most)) / 2
+    under: Found[Result] | None = None  # nearest below the window
+    over: Found[Result] | None = None
+    before: Found[Result] | None = None  # on the same side of the window
+    fixed, wide = min(max(first, low), high), high - low + 1
+    for call in range(MOST_CALLS):
+        found = Found(fixed, *measure(fixed))
+        if least <= found.figure <= most:
+            return found
+        if found.figure < least:
+            under = found
+            if fixed == high:
+                raise goal.missed(
+                    found.figure, "quality 100 gives" if high == HIGH else "the highest quality gives"
+                )
+        else:
+            over = found
+            if fixed == low:
+                raise goal.missed(
+                    found.figure, "quality 0 gives" if low == LOW else "the lowest quality gives"
+                )
+        if under is None or over is None:
+            if before is not None and (rise := _rise(goal, before, found)) > 0:
+                slope = rise * 256
+            steps = 256 * (middle - goal.scale(found.figure)) / slope
+            # At least twice as far each time, so that the end is reached where the curve is nearly flat.
+            most_before = 0 if before is None else 2 * abs(found.fixed - before.fixed)
+            if call > 1 and abs(steps) < most_before:
+                steps = math.copysign(most_before, steps)
+            before, fixed = found, _clipped(fixed + _away(steps), low, high)
+            continue
+        bottom, top = under.fixed, over.fixed
+        if top - bottom <= 1:
+            break
+        share = (middle - goal.scale(under.figure)) / (goal.scale(over.figure) - goal.scale(under.figure))
+        narrowed = top - bottom
+        halve = narrowed > wide / 2 and call % 2 == 1  # a straight line did not help
+        wide = min(wide, narrowed)
+        inner = (bottom + top) // 2 if halve else bottom + round(share * (top - bottom))
+        fixed = _clipped(inner, bottom + 1, top - 1)
+    best = under if goal.of_bytes else over
+    if best is None:  # only where figures jump to and fro
+        worst = over if goal.of_bytes else under
+        assert worst is not None
+        raise goal.missed(worst.figure, "the search ended at")
+    return best
+
+
+def _rise(goal: Goal, a: Found[Result], b: Found[Result]) -> float:
+    """Return by how much the goal's scale grows with a step of 1/256, measured at two qualities."""
+    return (goal.scale(b.figure) - goal.scale(a.figure)) / (b.fixed - a.fixed)
+
+
+def _away(step: float) -> int:
+    """Round away from zero: a step that is too small still moves."""
+    return math.ceil(step) if step > 0 else math.floor(step)
+
+
+def _clipped(value: int, low: int, high: int) -> int:
+    return min(max(value, low), high)
+
+
+def first_guess(goal: Goal, base_only: bool) -> float:
+    """Return the quality at which a photo reaches the goal in the mean."""
+    curve = (_BASE_BPP if base_only else _BPP) if goal.of_bytes else (_BASE_PSNR if base_only else _PSNR)
+    value = math.log(max(8 * goal.value / goal.pixels, 1e-9)) if goal.of_bytes else goal.value
+    return float(np.interp(value, curve, _DIAL))
+
+
+def guess_of_base(goal: Goal, quality: float, base_bytes: float) -> float:
+    """Return the quality that reaches a goal in bytes, by the bytes that the base alone has at a quality."""
+    base = math.log(8 * base_bytes / goal.pixels)
+    constant, factor = (float(np.interp(quality, _DIAL, column)) for column in _OF_BASE)
+    return guess_of_whole(goal, quality, math.exp(constant + factor * base) * goal.pixels / 8)
+
+
+def guess_of_whole(goal: Goal, quality: float, figure: float) -> float:
+    """Return the quality that reaches a goal, by the figure of a stream with both branches at a quality."""
+    curve = _BPP if goal.of_bytes else _PSNR
+    at = float(np.interp(quality, _DIAL, curve))
+    return float(np.interp(at + goal.scale(goal.value) - goal.scale(figure), curve, _DIAL))
+
+
+def snapped(quality: float) -> float:
+    """Return the nearest quality that a header can hold."""
+    return from_fixed(to_fixed(min(max(quality, 0.0), 100.0)))
