@@ -124,6 +124,25 @@ def test_damage_anywhere_gives_what_decode_gives(tiny: Codec, drawn: st.DataObje
         assert found == expected
 
 
+def test_every_cut_of_a_lossless_stream_gives_what_decode_gives(tiny: Codec) -> None:
+    board = (np.indices((70, 90)).sum(0)[..., None] % 2 * [200, 100, 250] + 5).astype(np.uint8)
+    data = tiny.encode(board, 90, min_psnr=40)
+    one_by_one = tiny.decoder()
+    for cut in range(len(data) + 1):
+        for beta in (0, 0.5, 1):
+            expected = outcome(lambda cut=cut, beta=beta: tiny.decode(data[:cut], beta))
+            assert outcome(lambda cut=cut, beta=beta: finished(tiny, [data[:cut]], beta)) == expected
+        if cut:
+            one_by_one.feed(data[cut - 1 : cut])
+    assert one_by_one.steps == 2 and one_by_one.next_step is None
+    np.testing.assert_array_equal(one_by_one.picture(), board)
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 0x10
+        expected = outcome(lambda damaged=damaged: tiny.decode(damaged))
+        assert outcome(lambda damaged=damaged: finished(tiny, split(bytes(damaged), [9, 80]))) == expected
+
+
 def test_symbols_are_parsed_and_networks_run_once_for_a_step(photos: list[np.ndarray]) -> None:
     class Counting(OnnxRuntimeBackend):
         """Counts the graphs that it runs."""

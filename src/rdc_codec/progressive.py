@@ -7,6 +7,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from . import lossless
 from .bundle import Bundle
 from .container import LEAST_HEAD, ChunkState, ChunkType, Entry, Head, Header, copied, number_within
 from .ending import guarded
@@ -18,10 +19,11 @@ _EARLY = LEAST_HEAD  # bytes in which wrong magic, version or fields are noticed
 
 
 class _Step(NamedTuple):
-    """Names a step, and the number of bytes from the start of the stream that it takes."""
+    """Names a step, and the number of bytes from the start of the stream that it takes. kind: of its chunk."""
 
     name: str
     end: int
+    kind: int | None = None
 
 
 class ProgressiveDecoder:
@@ -57,6 +59,8 @@ class ProgressiveDecoder:
         self._entry = 0  # the chunk that is arriving, its bytes so far, and the slices before it
         self._taken = 0
         self._slices_before = 0
+        self._exact: Picture | None = None  # the picture without loss
+        self._exact_problem: str | None = None
         self._received = 0
         self._finished = False
         self._failure: Exception | None = None
@@ -95,9 +99,12 @@ class ProgressiveDecoder:
                 raise TruncatedError(f"primary data is {self._state_of(ChunkType.PRIMARY).value}")
         except Exception as error:
             self._fail(error)
-        if symbols.problem is None and any(step.end > self._received for step in self._steps[1:-1]):
+        missing = {step.kind for step in self._steps if step.end > self._received}
+        if symbols.problem is None and ChunkType.AUX_SLICE in missing:
             state = self._state_of(ChunkType.AUX_SLICE)
             symbols.problem = f"auxiliary slice {symbols.slices} is {state.value}"
+        if ChunkType.LOSSLESS in missing:
+            self._exact_problem = f"lossless picture is {self._state_of(ChunkType.LOSSLESS).value}"
         self._finished = True
 
     @guarded
@@ -115,14 +122,18 @@ class ProgressiveDecoder:
             raise TruncatedError(
                 f"no picture yet: the {self.next_step} takes {self.needed} more bytes at least"
             )
+        exact, problem = self._exact, self.problem
         if beta == 1:  # of the base alone, whatever became of the rest
-            symbols = Symbols(symbols.z1, symbols.y1)
+            symbols, exact, problem = Symbols(symbols.z1, symbols.y1), None, None
+        elif exact is not None and beta == 0:
+            return np.copy(exact)
         kind = (symbols.slices, beta if symbols.slices else 1.0)
         if self._made is None or self._made[0] != kind:
             self._made = kind, self._restore(symbols, head.header, beta)
-        if symbols.problem is not None:
-            warn_of_damage(f"decoded without it: {symbols.problem}")
-        return np.copy(self._made[1])
+        if problem is not None:
+            warn_of_damage(f"decoded without it: {problem}")
+        made = self._made[1]
+        return np.copy(made) if exact is None else lossless.blend(made, exact, beta)
 
     @property
     def header(self) -> Header | None:
@@ -141,12 +152,15 @@ class ProgressiveDecoder:
 
     @property
     def steps(self) -> int:
-        """Tells how many pictures there were: 0 before the base is there, 1 with it, 1 + n with n slices."""
-        return 0 if self._symbols is None else 1 + self._symbols.slices
+        """Tells how many pictures there were: 0 before the base is there, 1 with it, 1 + n with n slices.
+
+        One that is stored without loss is one more.
+        """
+        return 0 if self._symbols is None else 1 + self._symbols.slices + (self._exact is not None)
 
     @property
     def next_step(self) -> str | None:
-        """Names what comes next: "header", "base", "slice 0" (to 3) or, for what no picture needs, "end".
+        """Names what comes next: "header", "base", "slice 0" (to 3), "lossless" or, for what no picture needs, "end".
 
         None where nothing does: the stream is complete, or finished.
         """
@@ -167,7 +181,7 @@ class ProgressiveDecoder:
     @property
     def problem(self) -> str | None:
         """Says what auxiliary data is damaged or, after `finish`, missing; None if nothing is."""
-        return None if self._symbols is None else self._symbols.problem
+        return self._exact_problem or (None if self._symbols is None else self._symbols.problem)
 
     @property
     def _symbols(self) -> Symbols | None:
@@ -178,8 +192,9 @@ class ProgressiveDecoder:
             return None
         if self._head is None:
             return _Step("header", max(self._head_at_least, self._received + 1))
-        steps = self._steps if self.problem is None else self._steps[-1:]
-        return next((step for step in steps if step.end > self._received), None)
+        stopped = self._symbols is not None and self._symbols.problem is not None
+        ahead = (step for step in self._steps if step.end > self._received)
+        return next((step for step in ahead if not (stopped and step.kind == ChunkType.AUX_SLICE)), None)
 
     def _take_head(self, piece: memoryview) -> memoryview:
         """Take what belongs to the header, and return the rest.
@@ -204,10 +219,12 @@ class ProgressiveDecoder:
         for entry in head.entries:
             end += entry.length
             if entry.type == ChunkType.PRIMARY:
-                self._steps.append(_Step("base", end))
+                self._steps.append(_Step("base", end, entry.type))
             elif entry.type == ChunkType.AUX_SLICE and slices < self._most_slices:
-                self._steps.append(_Step(f"slice {slices}", end))
+                self._steps.append(_Step(f"slice {slices}", end, entry.type))
                 slices += 1
+            elif entry.type == ChunkType.LOSSLESS:
+                self._steps.append(_Step("lossless", end, entry.type))
         self._steps.append(_Step("end", end))
         self._reader = SymbolReader(head.header, self._bundle)
         self._head = head
@@ -233,10 +250,11 @@ class ProgressiveDecoder:
         return 0 if self._bundle.auxiliary is None else self._bundle.auxiliary.slices
 
     def _is_wanted(self, entry: Entry) -> bool:
-        if entry.type == ChunkType.PRIMARY:
+        if entry.type in (ChunkType.PRIMARY, ChunkType.LOSSLESS):
             return True
         within = self._slices_before < self._most_slices
-        return entry.type == ChunkType.AUX_SLICE and within and self.problem is None
+        intact = self._symbols is None or self._symbols.problem is None
+        return entry.type == ChunkType.AUX_SLICE and within and intact
 
     def _end_chunk(self, entry: Entry) -> None:
         assert self._reader is not None
@@ -245,6 +263,8 @@ class ProgressiveDecoder:
             if not entry.fits(payload):
                 raise CorruptError(f"primary data is {ChunkState.DAMAGED.value}")
             self._reader.read_primary(payload)
+        elif entry.type == ChunkType.LOSSLESS:
+            self._end_lossless(entry, payload)
         elif self._is_wanted(entry):
             if entry.fits(payload):
                 self._reader.read_slice(payload)
@@ -252,6 +272,17 @@ class ProgressiveDecoder:
                 self._symbols.problem = f"auxiliary slice {self._slices_before} is {ChunkState.DAMAGED.value}"
         self._slices_before += entry.type == ChunkType.AUX_SLICE
         self._entry, self._taken = self._entry + 1, 0
+
+    def _end_lossless(self, entry: Entry, payload: bytearray) -> None:
+        assert self._head is not None
+        header = self._head.header
+        found: Picture | str = f"is {ChunkState.DAMAGED.value}"
+        if entry.fits(payload):
+            found = lossless.unpack(payload, header.height, header.width)
+        if isinstance(found, str):
+            self._exact_problem = f"lossless picture {found}"
+        else:
+            self._exact = found
 
     def _state_of(self, kind: ChunkType) -> ChunkState:
         """Say of the next chunk of a type, which has not arrived, whether a part of it has."""

@@ -17,8 +17,7 @@ from .types import Buffer
 if TYPE_CHECKING:
     from .codec import Layers
 
-_LOSSLESS = 40  # the chunk type of a lossless picture, which comes after the slices and is the first to go
-_LAYERS = (ChunkType.AUX_SLICE, _LOSSLESS)
+_LAYERS = (ChunkType.AUX_SLICE, ChunkType.LOSSLESS)  # as they come; the last is the first to go
 
 
 @guarded
