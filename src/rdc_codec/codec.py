@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast, overl
 
 import numpy as np
 
-from . import backends, container, cores, entropy_coding, forking, pixels
+from . import backends, container, cores, entropy_coding, forking, interrupts, pixels
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs
 from .backends.gpu_pool import GpuBackend
@@ -165,6 +165,7 @@ class Codec:
         base_quality: float | None = None,
         aux_quality: float | None = None,
         cuda_stream: CudaStreamLike | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         """Code a picture: uint8 array [H, W, 3] (RGB) or PIL image, any size from 1x1.
 
@@ -173,8 +174,10 @@ class Codec:
         quality implies for each branch. Metadata is not coded, and an Exif orientation is not applied
         (PIL.ImageOps.exif_transpose does), of several frames the current one is taken. With a backend on a
         GPU the picture may be in its memory: anything with `__cuda_array_interface__` or DLPack; it is read
-        after what is queued on `cuda_stream`, a CUDA stream of any library. Raises InputError, LimitError,
-        BackendError; CorruptError where the bundle's files changed since it was loaded.
+        after what is queued on `cuda_stream`, a CUDA stream of any library. timeout: seconds after which this ends
+        with DeadlineError, and the work as well, within about a second (None: never); a backend that cannot be
+        stopped, such as one on a GPU, ends its network first. Raises InputError, LimitError, BackendError;
+        CorruptError where the bundle's files changed since it was loaded.
         """
 
         if cuda_stream is not None:
@@ -185,7 +188,12 @@ class Codec:
             return self._backend.run(graph, inputs, handle)
 
         dials = self._dials(quality, layers, base_quality, aux_quality)
-        return self._code(self._picture(image), dials, run)
+        return interrupts.call(
+            lambda: self._code(self._picture(image), dials, run),
+            timeout,
+            movable=self._stoppable(),
+            large=interrupts.is_large_picture(image),
+        )
 
     @overload
     def encode_batch(
@@ -291,6 +299,7 @@ class Codec:
         out: None = ...,
         cuda_stream: None = ...,
         strict: bool = ...,
+        timeout: float | None = ...,
     ) -> Picture: ...
 
     @overload
@@ -303,6 +312,7 @@ class Codec:
         out: Literal["device"],
         cuda_stream: CudaStreamLike | None = ...,
         strict: bool = ...,
+        timeout: float | None = ...,
     ) -> DevicePicture: ...
 
     @overload
@@ -315,6 +325,7 @@ class Codec:
         out: Target,
         cuda_stream: CudaStreamLike | None = ...,
         strict: bool = ...,
+        timeout: float | None = ...,
     ) -> Target: ...
 
     def decode(
@@ -325,6 +336,7 @@ class Codec:
         out: DeviceArray | Literal["device"] | None = None,
         cuda_stream: CudaStreamLike | None = None,
         strict: bool = False,
+        timeout: float | None = None,
     ) -> Any:
         """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
 
@@ -336,25 +348,36 @@ class Codec:
         Returns a NumPy array; with a backend on a GPU, and `out` = "device", a new array in GPU memory
         (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. cuda_stream: a
         CUDA stream of any library; what is queued on it comes before, and the picture is ready in its order.
-        Without it the picture is ready when this returns.
+        Without it the picture is ready when this returns. timeout: as for `encode`.
 
         Raises TruncatedError, CorruptError, UnsupportedError, WrongModelError, LimitError, InputError,
-        BackendError.
+        BackendError, DeadlineError.
         """
         if out is None:
             if cuda_stream is not None:
                 raise InputError(
                     'cuda_stream is for pictures that stay in GPU memory: give out="device" or an array'
                 )
-            picture, problem = self._decode(data, beta, layers, self._backend.run, strict)
+            picture, problem = interrupts.call(
+                lambda: self._decode(data, beta, layers, self._backend.run, strict),
+                timeout,
+                movable=self._stoppable(),
+                large=interrupts.is_large_stream(data),
+            )
         else:
             gpu = self._gpu("out")
             handle = None if cuda_stream is None else stream_handle(cuda_stream)
             if not (isinstance(out, str) and out == "device") and not is_on_device(out):
                 raise InputError(f'out must be "device" or an array in GPU memory, got {type(out).__name__}')
-            graph, inputs, header, problem = self._parse(data, beta, layers, strict)
             target = None if isinstance(out, str) else out
-            picture = gpu.run_to_device(graph, inputs, header.height, header.width, target, handle)
+
+            def work() -> tuple[Any, str | None]:
+                graph, inputs, header, problem = self._parse(data, beta, layers, strict)
+                interrupts.check()
+                made = gpu.run_to_device(graph, inputs, header.height, header.width, target, handle)
+                return made, problem
+
+            picture, problem = interrupts.call(work, timeout, movable=False, large=False)
         _warn(problem)
         return picture
 
@@ -405,6 +428,10 @@ class Codec:
             return self._backend.run(graph, inputs)
         with self._turn:
             return self._backend.run(graph, inputs)
+
+    def _stoppable(self) -> bool:
+        """Tell whether the backend lets its networks run in any thread, and be ended from another one."""
+        return bool(getattr(self._backend, "stoppable", False))
 
     def _gpu(self, what: str) -> GpuBackend:
         """Return the backend, for an argument that only one on a GPU takes. Raises InputError on another."""

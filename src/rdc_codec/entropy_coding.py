@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import native
+from . import interrupts, native
 from .bundle import HYPER_LIMIT, HYPER_STRIDE, PASSES, SYMBOL_LIMIT, Branch, Bundle
 from .container import ChunkType, Stream
 from .errors import CorruptError
@@ -59,6 +59,7 @@ def _read_pass(decoder: Decoder, state: ScaleState, tables: Tables) -> None:
 
 def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     """Return the chunks of a picture in stream order, with `symbols.slices` auxiliary slices."""
+    interrupts.check()
     y1 = np.ascontiguousarray(symbols.y1)
     state = bundle.primary.scale_state(symbols.z1)
     parts = [_hyper_part(symbols.z1, bundle.primary)]
@@ -69,6 +70,7 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
         branch, y2 = bundle.auxiliary, np.ascontiguousarray(symbols.y2)
         state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1)
         for s in range(symbols.slices):
+            interrupts.check()
             parts = [_hyper_part(symbols.z2, branch)] if s == 0 else []
             parts.append(_pass_part(state, y2, branch.latent_tables))
             chunks.append((ChunkType.AUX_SLICE, native.encode_parts(parts)))
@@ -86,6 +88,7 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
         z1 = _read_hyper(decoder, bundle.primary, height, width)
         state = bundle.primary.scale_state(z1)
         for _ in range(PASSES):
+            interrupts.check()
             _read_pass(decoder, state, bundle.primary.latent_tables)
         decoder.finish()
     except native.CorruptStream as error:
@@ -97,6 +100,7 @@ def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
         return symbols
     branch = bundle.auxiliary
     for s, payload in enumerate(auxiliary.slices):
+        interrupts.check()
         try:
             decoder = Decoder(payload)
             if s == 0:
