@@ -185,7 +185,9 @@ def _elsewhere(work: Callable[[], Result], stop: Stop) -> Result:
         try:
             # No daemon: one that comes back from a network while the interpreter ends would end it with a crash.
             threading.Thread(target=do, name="rdc-call").start()
-        except RuntimeError:  # no thread starts any more while the interpreter ends, nor beyond a limit of the system
+        except (
+            RuntimeError
+        ):  # no thread starts any more while the interpreter ends, nor beyond a limit of the system
             do()
         while not done.wait(min(_STEP, stop.remaining)):
             stop.check()

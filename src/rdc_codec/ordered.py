@@ -38,14 +38,12 @@ def in_order(
     Items are read when there is room for them, in the thread that takes results, and `take` is called there before the
     next one is asked for: whoever gives them may use their memory again then. `work` is done by other threads. An
     exception of `work` is raised in place of its result and ends the iteration, one of `items` or `take` after the
-    results of those before it; so does closing the iterator. Items that were not begun then are dropped, and those under
-    way are stopped (`interrupts`).
+    results of those before it; so does closing the iterator. Items that were not begun then are dropped,
+    and those under way are stopped (`interrupts`).
     """
     waiting: deque[Future[Result]] = deque()
     stop = interrupts.Stop(parent=interrupts.current())
-    pool = ThreadPoolExecutor(
-        workers, thread_name_prefix="rdc", initializer=_begin, initargs=(workers, stop)
-    )
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="rdc", initializer=_begin, initargs=(workers, stop))
     patient = True
     failure: Exception | None = None
     try:

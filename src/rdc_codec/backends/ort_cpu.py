@@ -20,7 +20,9 @@ from ..errors import BackendError, CorruptError, InputError, LimitError, _text_o
 from .base import BackendInfo, Inputs, is_out_of_memory
 
 LARGE_BYTES = 8 << 20  # of inputs: about 2.7 megapixels to encode, 4 to decode
-BESIDE_BYTES = 4 << 20  # of inputs: at most 1.4 megapixels, of which each takes up to 300 MB while it is coded
+BESIDE_BYTES = (
+    4 << 20
+)  # of inputs: at most 1.4 megapixels, of which each takes up to 300 MB while it is coded
 CPU = "CPUExecutionProvider"
 
 
@@ -100,8 +102,8 @@ class OnnxRuntimeBackend:
 
     session_options (an onnxruntime.SessionOptions) are used as they are; without them, threads says how many
     intra-op threads a session has. Small pictures of a batch that keeps all of these threads busy run one on each,
-    others of a batch one after the other (docs/performance.md). providers and provider_options are those of an InferenceSession: whatever they run
-    on, the symbols are exact.
+    others of a batch one after the other (docs/performance.md). providers and provider_options are those of an
+    InferenceSession: whatever they run on, the symbols are exact.
     """
 
     parallel = True  # as far as it pays: `run` says which wait for others
@@ -164,9 +166,7 @@ class OnnxRuntimeBackend:
         with self._turn:
             return self._run(self._session(graph, False), graph, inputs, size)
 
-    def _run(
-        self, session: ort.InferenceSession, graph: str, inputs: Inputs, size: int
-    ) -> list[np.ndarray]:
+    def _run(self, session: ort.InferenceSession, graph: str, inputs: Inputs, size: int) -> list[np.ndarray]:
         options = ort.RunOptions()
         if size >= LARGE_BYTES and self._options.enable_cpu_mem_arena:
             # The arena would keep the memory of one large picture for as long as the codec lives.
