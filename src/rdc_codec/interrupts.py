@@ -72,7 +72,7 @@ class Stop:
 
     @contextlib.contextmanager
     def ending(self, end: Callable[[], None]) -> Iterator[None]:
-        """Call `end`, at most once and from any thread, where the stop is set within this context."""
+        """Call `end`, from any thread and perhaps more than once, where the stop is set within this context."""
         with contextlib.ExitStack() as stack:
             if self._parent is not None:
                 stack.enter_context(self._parent.ending(end))
