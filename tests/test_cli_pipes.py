@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -356,6 +357,19 @@ def test_a_lower_quality_of_pictures_makes_smaller_files(folder: Path) -> None:
     assert code == 2 and "PNG has no quality" in line
     code, _, (line,) = run("decode", folder / "photo.rdc", "-o", folder / "x", "--format", "xyz", *MODEL)
     assert code == 2 and "no pictures of type xyz" in line
+
+
+def test_the_examples_of_the_documentation_run_in_order(folder: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)
+    assert len(blocks) == 3
+    (folder / "photo.rdc").unlink()
+    (folder / "photos").mkdir()
+    (folder / "photos" / "cat.png").write_bytes((folder / "photo.png").read_bytes())
+    done = shell("\n".join([f'rdc() {{ {RDC} "$@"; }}', "set -e -o pipefail", *blocks]), folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    made = ["coded/cat.rdc", "photo.rdc", "restored.jpg", "restored.png", "restored/cat.png", "web/cat.webp"]
+    assert set(made) <= set(files(folder))
 
 
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------
