@@ -151,7 +151,7 @@ _JOBS = click.option(
     "--jobs",
     "at_once",
     type=click.IntRange(1, 256),
-    help="Files at once (default: as many as threads, which is fastest).",
+    help="Files at once (default: as many as threads).",
 )
 _KEEP_SUFFIX = click.option(
     "--keep-suffix", is_flag=True, help="In folders, append the suffix instead of replacing it: a.png.rdc."
@@ -427,7 +427,7 @@ def _codec(model: Path | None, backend: str = "auto", threads: int | None = None
 
 
 def _threads(asked: int | None) -> int:
-    """Return how many threads the networks have, which is how many files at once take the least time."""
+    """Return how many threads the networks have, which is how many files are done at once (docs/command_line.md)."""
     return asked or cores.limit() or os.cpu_count() or 1
 
 
