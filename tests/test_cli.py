@@ -100,9 +100,9 @@ def test_as_a_process_of_its_own(photo, tmp_path):
     assert bad.stderr == f"rdc: {photo}: not an RDC stream\n"
 
 
-def test_output_may_be_a_folder_and_is_overwritten(photo, tmp_path):
+def test_output_may_be_a_folder_where_an_earlier_stream_is_replaced(photo, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "photo.rdc").write_bytes(b"old")
+    (tmp_path / "out" / "photo.rdc").write_bytes(b"RDC of another day")
     assert rdc("encode", photo, "-o", tmp_path / "out").exit_code == 0
     assert (tmp_path / "out" / "photo.rdc").read_bytes()[:3] == container.MAGIC
 
@@ -122,7 +122,7 @@ def test_layers_and_qualities_reach_the_stream(photo, tmp_path):
 def test_beta_and_layers_of_decode(stream, tmp_path):
     pictures = {}
     for options in (["--beta", "1"], ["--layers", "0"], ["--layers", "1"], []):
-        assert rdc("decode", stream, "-o", tmp_path / "out.bmp", *options).exit_code == 0
+        assert rdc("decode", stream, "-o", tmp_path / "out.bmp", "--overwrite", *options).exit_code == 0
         pictures[" ".join(options)] = (tmp_path / "out.bmp").read_bytes()
     assert len(set(pictures.values())) >= 3
     assert pictures[""] not in (pictures["--beta 1"], pictures["--layers 1"])
@@ -225,7 +225,7 @@ def test_cut_and_damaged_auxiliary_data_is_a_warning(stream, stream_bytes, tmp_p
     damaged[last.offset] ^= 0xFF
     for data in (stream_bytes[: last.offset], bytes(damaged)):
         stream.write_bytes(data)
-        result = rdc("decode", stream, "-o", tmp_path / "out.png")
+        result = rdc("decode", stream, "-o", tmp_path / "out.png", "--overwrite")
         assert result.exit_code == 0
         assert result.stderr.startswith(f"rdc: {stream}: warning: ") and result.stderr.count("\n") == 1
         assert (tmp_path / "out.png").exists()
@@ -270,7 +270,7 @@ def test_bad_encode_options(options, photo, tmp_path):
         ["encode", "in.png", "-o", "out.rdc", "--quality", "best"],
         ["decode", "in.rdc", "-o", "out.png", "--layers", "-1"],
         ["info"],
-        ["info", "a.rdc", "b.rdc"],
+        ["info", "--loud", "b.rdc"],
     ],
     ids=" ".join,
 )

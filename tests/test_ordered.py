@@ -12,7 +12,7 @@ import pytest
 
 from rdc_codec import Codec
 from rdc_codec.backends import BackendInfo
-from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
+from rdc_codec.backends.ort_cpu import BESIDE_BYTES, OnnxRuntimeBackend
 from rdc_codec.errors import CodecError, DamagedAuxiliaryWarning, InputError
 from rdc_codec.ordered import in_order
 
@@ -54,6 +54,18 @@ def test_items_are_read_only_when_there_is_room() -> None:
         assert next(results) == k and len(read) == k + 4
     results.close()
     assert len(read) == 13
+
+
+def test_a_batch_that_keeps_all_threads_busy_gives_the_same_bytes(tiny, photos, pictures) -> None:
+    """Small pictures run one on each thread then, large ones (here the last) one after the other."""
+    codec = Codec(tiny.bundle.path, backend="onnxruntime", threads=2)
+    large = np.tile(photos[1], (3, 3, 1))
+    assert large.nbytes > BESIDE_BYTES > photos[1].nbytes
+    for workers in (2, 4):
+        streams = list(codec.encode_batch([*pictures, *photos, large], workers=workers))
+        assert streams == [tiny.encode(p) for p in (*pictures, *photos, large)]
+        for found, stream in zip(codec.decode_batch(streams, workers=workers), streams, strict=True):
+            np.testing.assert_array_equal(found, tiny.decode(stream))
 
 
 def test_networks_run_one_at_a_time(tiny, pictures) -> None:

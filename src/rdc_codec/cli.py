@@ -6,23 +6,24 @@ option answer at once.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import io
 import json
 import os
-import secrets
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from . import __version__, trimming
+from . import __version__, cores, files, jobs, trimming
 from .codec import MAX_PIXELS, Codec, Layers, Report
 from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, CodecWarning, InputError, LimitError
+from .files import STDIO
+from .jobs import Job, Made, Problem
 from .pixels import Background, Rules
 from .rates import MAX_PSNR, aim_of
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 STREAM_SUFFIX = ".rdc"
 _ALPHA_FORMATS = frozenset({"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI"})
 PICTURE_SUFFIX = ".png"
+INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 and the number of the signal that ends other programs then
+_HAVE_QUALITY = ("AVIF", "JPEG", "MPO", "WEBP")
 
 
 class BadInput(click.ClickException):
@@ -43,17 +46,11 @@ class BadInput(click.ClickException):
         click.echo(f"rdc: {self.message}", err=True)
 
 
-class Job(NamedTuple):
-    """Names a file to read and the file to make of it."""
-
-    source: Path
-    target: Path
-
-
 class _Path(click.Path):
     """A path that may be missing or unreadable, which is said of it alone when it is its turn.
 
-    An empty one is what an unset variable leaves behind, and not the current folder.
+    An empty one is what an unset variable leaves behind, and not the current folder. `-` is the standard input or
+    output.
     """
 
     def __init__(self, output: bool = False) -> None:
@@ -63,6 +60,8 @@ class _Path(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("the path is empty", param, ctx)
+        if value != str(STDIO) and Path(value) == STDIO:
+            value = str(Path.cwd() / STDIO)  # `./-`, whose folder pathlib would drop
         if self._output and ctx is not None and str(value).endswith(("/", os.sep)):
             ctx.meta[_FOLDER] = True  # as cp has it: a folder, also one that is not there yet
         return super().convert(value, param, ctx)
@@ -85,17 +84,28 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _usage(error) from None
+        except KeyboardInterrupt:
+            _leave(INTERRUPTED)
+        except BrokenPipeError:
+            _leave(BROKEN_PIPE)
         except OSError as error:  # stdout is full, the current folder is gone: no file's own trouble
-            if error.errno == errno.EPIPE:
-                raise  # click ends the command without a word
             raise BadInput(error.strerror or str(error)) from None
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once, whatever its threads do, with nothing half written and nothing said."""
+    files.remove_parts()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def _usage(error: click.UsageError) -> click.ClickException:
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
         return error
     help_name = error.ctx.command_path if error.ctx else "rdc"
-    return BadInput(f"{_one_line(error.format_message())} ({help_name} --help)")
+    return BadInput(f"{files.one_line(error.format_message())} ({help_name} --help)")
 
 
 def _quality(_: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -138,6 +148,20 @@ def _colour(_: click.Context, option: click.Parameter, value: str | None) -> Bac
     return (found[0], found[1], found[2])
 
 
+_SCALES = {"1": 1.0, "1/2": 1 / 2, "1/4": 1 / 4, "1/8": 1 / 8}
+
+
+def _region(_: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int, int, int] | None:
+    """Return x, y, width and height; whether they are within the picture is the decoder's question."""
+    if value is None:
+        return None
+    parts = value.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise BadInput(f"{option.opts[-1]} must be X,Y,WIDTH,HEIGHT, such as 0,0,256,256, got {value}")
+    x, y, width, height = map(int, parts)
+    return x, y, width, height
+
+
 _BACKGROUND = click.option(
     "--background",
     metavar="COLOUR",
@@ -163,8 +187,37 @@ def _bytes(_: click.Context, option: click.Parameter, value: str | None) -> int 
     return count
 
 
+def _type_of_pictures(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Take a suffix with or without its dot, in any case."""
+    if value is None:
+        return None
+    suffix = value.lower().removeprefix(".")
+    try:
+        _writable_format(Path(f"picture.{suffix}"))
+    except InputError:
+        raise BadInput(f"{option.opts[-1]}: Pillow writes no pictures of type {value}") from None
+    return suffix
+
+
 _INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=_Path())
 _QUIET = click.option("--quiet", is_flag=True, help="No progress bar.")
+_JSON_LINES = click.option(
+    "--json", "as_json", is_flag=True, help="Print a line of JSON for each file, and one with the sums."
+)
+_JOBS = click.option(
+    "-j",
+    "--jobs",
+    "at_once",
+    type=click.IntRange(1, 256),
+    help="Files at once (default: as many as threads).",
+)
+_KEEP_SUFFIX = click.option(
+    "--keep-suffix", is_flag=True, help="In folders, append the suffix instead of replacing it: a.png.rdc."
+)
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace whatever is there already.")
+_SKIP_EXISTING = click.option(
+    "--skip-existing", is_flag=True, help="Leave files alone that are there already."
+)
 _MODEL = click.option(
     "--model",
     metavar="DIR",
@@ -191,6 +244,9 @@ def main() -> None:
     folder that are left out because of their suffix, and folders that cannot be read.
     """
     if sys.stderr is None:  # closed by the caller (2>&-)
+        # What is opened next would get its number, and what libraries print would end up there.
+        with contextlib.suppress(OSError):
+            os.open(os.devnull, os.O_RDWR)
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
 
 
@@ -202,7 +258,7 @@ def main() -> None:
     metavar="OUT",
     required=True,
     type=_Path(output=True),
-    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file.",
+    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file; - for stdout.",
 )
 @click.option(
     "-q", "--quality", type=float, callback=_quality, help="0 to 100 (default: 50, unless there is a target)."
@@ -238,6 +294,11 @@ def main() -> None:
 @_BACKEND
 @_THREADS
 @_MAX_PIXELS
+@_JOBS
+@_KEEP_SUFFIX
+@_OVERWRITE
+@_SKIP_EXISTING
+@_JSON_LINES
 @_QUIET
 def encode(
     inputs: tuple[Path, ...],
@@ -258,6 +319,11 @@ def encode(
     backend: str,
     threads: int | None,
     max_pixels: int,
+    at_once: int | None,
+    keep_suffix: bool,
+    overwrite: bool,
+    skip_existing: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Compress pictures to .rdc streams (folders recursively), with transparency, ICC profile, Exif and XMP data.
@@ -265,7 +331,8 @@ def encode(
     8-bit RGB, grey and palette pictures of every type of file that Pillow reads by itself; what needs --convert or
     --to-8bit, or has no rule, is refused in one line.
 
-    Pixels are coded upright: an Exif orientation is applied first and its tag removed.
+    Pixels are coded upright: an Exif orientation is applied first and its tag removed. An .rdc stream that is there
+    already is replaced, any other file only with --overwrite.
     """
     asked = {
         "quality": quality,
@@ -278,14 +345,14 @@ def encode(
         number_within(min_psnr or 0, MAX_PSNR, "min_psnr")
     except InputError as error:  # once, and not for each picture
         raise BadInput(str(error).replace("_", "-")) from None
-    jobs, problems = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes())
+    planned, problems = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes(), keep_suffix, as_json)
     codec = _codec(model, backend, threads)
     codec.max_pixels = max_pixels
-    rules = Rules(background, convert, to_8bit)
+    taken = Rules(background, convert, to_8bit)
 
-    def work(job: Job) -> bytes:
-        return codec.encode(
-            _load_image(job.source, codec.max_pixels, rules),
+    def work(job: Job) -> Made:
+        data = codec.encode(
+            _load_image(job.source, codec.max_pixels, taken),
             quality=quality,
             layers=layers,
             base_quality=base_quality,
@@ -299,8 +366,10 @@ def encode(
             target_psnr=target_psnr,
             min_psnr=min_psnr,
         )
+        return Made(data, _facts(codec, data) if as_json else {})
 
-    _run(jobs, work, problems, quiet)
+    rules = jobs.Rules(streams=True, overwrite=overwrite, skip=skip_existing)
+    _run(planned, work, problems, rules, at_once or _threads(threads), quiet, as_json)
 
 
 @main.command()
@@ -311,8 +380,8 @@ def encode(
     metavar="OUT",
     required=True,
     type=_Path(output=True),
-    help="Picture to write, of a type that its suffix says; a folder (of .png) where it ends in / or the input "
-    "is a folder or more than one file.",
+    help="Picture to write, of the type that --format or its suffix says; a folder where it ends in / or the input "
+    "is a folder or more than one file; - for stdout.",
 )
 @click.option(
     "--beta",
@@ -323,40 +392,87 @@ def encode(
     help="1: for machines (primary branch alone), 0: for people, or between.",
 )
 @click.option("--layers", type=click.IntRange(min=0), help="Use at most so many auxiliary slices.")
+@click.option(
+    "--region",
+    metavar="X,Y,WIDTH,HEIGHT",
+    callback=_region,
+    help="Decode this part alone, in pixels of the picture.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(list(_SCALES)),
+    default="1",
+    show_default=True,
+    help="Make it smaller: means of 2x2, 4x4 or 8x8 pixels.",
+)
 @_BACKGROUND
+@click.option(
+    "--format",
+    "picture_format",
+    metavar="TYPE",
+    callback=_type_of_pictures,
+    help="png, jpg, webp, ...: what pictures are written as (default: what the suffix says, or png).",
+)
+@click.option(
+    "--picture-quality",
+    type=click.IntRange(0, 100),
+    help="Quality that jpg, webp and avif are written with (default: Pillow's).",
+)
 @_MODEL
 @_BACKEND
 @_THREADS
 @_MAX_PIXELS
+@_JOBS
+@_KEEP_SUFFIX
+@_OVERWRITE
+@_SKIP_EXISTING
+@_JSON_LINES
 @_QUIET
 def decode(
     inputs: tuple[Path, ...],
     output: Path,
     beta: float,
     layers: int | None,
+    region: tuple[int, int, int, int] | None,
+    scale: str,
     background: Background | None,
+    picture_format: str | None,
+    picture_quality: int | None,
     model: Path | None,
     backend: str,
     threads: int | None,
     max_pixels: int,
+    at_once: int | None,
+    keep_suffix: bool,
+    overwrite: bool,
+    skip_existing: bool,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Restore pictures from .rdc streams (folders recursively), with what the type of file has room for.
 
     That is transparency (which must have room, or --background), ICC profile, Exif and XMP data.
 
-    Where auxiliary data is damaged or cut off, the picture is decoded without it, with a warning.
+    Where auxiliary data is damaged or cut off, the picture is decoded without it, with a warning. A file that is
+    there already is replaced only with --overwrite.
     """
-    jobs, problems = _plan(inputs, output, PICTURE_SUFFIX, {STREAM_SUFFIX})
+    suffix = PICTURE_SUFFIX if picture_format is None else f".{picture_format}"
+    planned, problems = _plan(inputs, output, suffix, {STREAM_SUFFIX}, keep_suffix, as_json)
     codec = _codec(model, backend, threads)
     codec.max_pixels = max_pixels
 
-    def work(job: Job) -> bytes:
-        picture_format = _writable_format(job.target)
-        image = codec.decode_image(job.source.read_bytes(), beta=beta, layers=layers)
-        return _image_file(image, picture_format, background)
+    def work(job: Job) -> Made:
+        unnamed = picture_format is not None or files.is_stream(job.target)
+        kind = _writable_format(Path(f"picture{suffix}") if unnamed else job.target)
+        if picture_quality is not None and kind not in _HAVE_QUALITY:
+            raise InputError(f"{kind} has no quality: --picture-quality is for {', '.join(_HAVE_QUALITY)}")
+        data = files.read(job.source)
+        image = codec.decode_image(data, beta=beta, layers=layers, region=region, scale=_SCALES[scale])
+        facts = _facts(codec, data) if as_json else {}
+        return Made(_image_file(image, kind, background, picture_quality), facts)
 
-    _run(jobs, work, problems, quiet)
+    rules = jobs.Rules(streams=False, overwrite=overwrite, skip=skip_existing)
+    _run(planned, work, problems, rules, at_once or _threads(threads), quiet, as_json)
 
 
 @main.command()
@@ -367,7 +483,7 @@ def decode(
     metavar="OUT",
     required=True,
     type=_Path(output=True),
-    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file.",
+    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file; - for stdout.",
 )
 @click.option(
     "--layers",
@@ -377,33 +493,60 @@ def decode(
     help="Keep all, base (no auxiliary data), or at most a number of auxiliary slices.",
 )
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Keep as many of them as fit so many bytes.")
+@_OVERWRITE
+@_SKIP_EXISTING
 @_QUIET
-def trim(inputs: tuple[Path, ...], output: Path, layers: Layers, max_bytes: int | None, quiet: bool) -> None:
+def trim(
+    inputs: tuple[Path, ...],
+    output: Path,
+    layers: Layers,
+    max_bytes: int | None,
+    overwrite: bool,
+    skip_existing: bool,
+    quiet: bool,
+) -> None:
     """Leave auxiliary slices of .rdc streams out (folders recursively), without coding anything again.
 
-    What is written is a whole stream: damaged or missing auxiliary data is left out, with a warning.
+    What is written is a whole stream: damaged or missing auxiliary data is left out, with a warning. An .rdc stream
+    that is there already is replaced, any other file only with --overwrite.
     """
-    jobs, problems = _plan(inputs, output, STREAM_SUFFIX, {STREAM_SUFFIX})
+    planned, problems = _plan(inputs, output, STREAM_SUFFIX, {STREAM_SUFFIX})
 
-    def work(job: Job) -> bytes:
-        return trimming.trim(job.source.read_bytes(), layers, max_bytes)
+    def work(job: Job) -> Made:
+        return Made(trimming.trim(files.read(job.source), layers, max_bytes), {})
 
-    _run(jobs, work, problems, quiet)
+    rules = jobs.Rules(streams=True, overwrite=overwrite, skip=skip_existing)
+    _run(planned, work, problems, rules, 1, quiet, False)
 
 
 @main.command()
-@click.argument("source", metavar="IN", type=_Path())
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_INPUTS
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each stream.")
 @_MODEL
-def info(source: Path, as_json: bool, model: Path | None) -> None:
-    """Print what a .rdc stream says of itself, and the state of its chunks."""
-    codec = _codec(model)
+def info(inputs: tuple[Path, ...], as_json: bool, model: Path | None) -> None:
+    """Print what .rdc streams (folders recursively) say of themselves, and the state of their chunks.
+
+    The exit code is 2 where a chunk is missing or damaged, or a file is no stream.
+    """
+    planned, problems = _plan(inputs, Path(), STREAM_SUFFIX, {STREAM_SUFFIX})
+    several = len(planned) > 1
+    codec = _codec(model, "onnxruntime")
     codec.max_pixels = MAX_SIDE * MAX_SIDE  # nothing is allocated for it
-    try:
-        found = codec.info(source.read_bytes())
-    except (CodecError, OSError) as error:
-        raise BadInput(f"{source}: {_one_line(error)}") from None
-    click.echo(json.dumps(found, indent=2) if as_json else _info_text(found))
+    for job in planned:
+        try:
+            found = codec.info(files.read(job.source))
+        except (CodecError, OSError) as error:
+            problems.append(Problem(job.source, files.one_line(error)))
+            if as_json:
+                click.echo(json.dumps({"input": str(job.source), "error": problems[-1].text}))
+            continue
+        if as_json:
+            click.echo(json.dumps({"input": str(job.source), **found}))
+        else:
+            click.echo((f"{job.source}\n" if several else "") + _info_text(found) + ("\n" if several else ""))
+        if lost := [c["type"] for c in found["chunks"] if c["state"] != "ok"]:
+            problems.append(Problem(job.source, f"not whole: {len(lost)} of {len(found['chunks'])} chunks"))
+    _report(problems)
 
 
 @main.command()
@@ -416,20 +559,25 @@ def verify(inputs: tuple[Path, ...], as_json: bool, model: Path | None) -> None:
     A line on stderr for each stream that is not whole; the exit code is 2 then. Objects of --json have path, ok,
     decodable (there is a picture), slices (that it can be made of) and problem (a text, or null).
     """
-    jobs, problems = _plan(inputs, Path(), STREAM_SUFFIX, {STREAM_SUFFIX})
+    planned, problems = _plan(inputs, Path(), STREAM_SUFFIX, {STREAM_SUFFIX})
     codec = _codec(model, "onnxruntime")
-    for job in jobs:
+    for job in planned:
         try:
-            report = codec.verify(job.source.read_bytes())
+            report = codec.verify(files.read(job.source))
         except (OSError, MemoryError) as error:
-            report = Report(False, False, 0, _one_line(error))
-            problems.append(f"{job.source}: {report.problem}")
+            report = Report(False, False, 0, files.one_line(error))
+            problems.append(Problem(job.source, report.problem or ""))
         else:
             if not report.ok:
                 what = "damaged, but there is a picture" if report.decodable else "no picture"
-                problems.append(f"{job.source}: {what}: {_one_line(report.problem or '')}")
+                problems.append(Problem(job.source, f"{what}: {files.one_line(report.problem or '')}"))
         if as_json:
             click.echo(json.dumps({"path": str(job.source), **report._asdict()}))
+    _report(problems)
+
+
+def _report(problems: Sequence[Problem]) -> None:
+    """Say what is wrong, and end with exit code 2 if anything is."""
     for problem in problems:
         click.echo(f"rdc: {problem}", err=True)
     if problems:
@@ -448,138 +596,54 @@ def _codec(model: Path | None, backend: str = "auto", threads: int | None = None
     try:
         return Codec(model, backend=backend, threads=threads)
     except (CodecError, OSError) as error:
-        raise BadInput(_one_line(error)) from None
+        raise BadInput(files.one_line(error)) from None
+
+
+def _threads(asked: int | None) -> int:
+    """Return how many threads the networks have, which is how many files are done at once (docs/command_line.md)."""
+    return asked or cores.limit() or os.cpu_count() or 1
+
+
+def _facts(codec: Codec, data: bytes) -> dict[str, Any]:
+    """Return what a line of JSON says of a stream."""
+    found = codec.info(data)
+    facts = {name: found[name] for name in ("width", "height", "quality")}
+    return facts | {"bpp": round(8 * len(data) / (found["width"] * found["height"]), 4)}
 
 
 def _plan(
-    inputs: Sequence[Path], output: Path, suffix: str, accepted: Collection[str]
-) -> tuple[list[Job], list[str]]:
-    """Decide which file becomes which: folders keep their inner structure under the output folder.
-
-    Returns the jobs, and a line for whatever in the folders is left out. A named file is taken whatever its suffix,
-    and need not exist (reading it will say so). Raises BadInput for a folder with nothing in it, or an output that is
-    a file where a folder is needed.
-    """
-    folder = click.get_current_context().meta.get(_FOLDER, False)
-    if len(inputs) == 1 and not _is_folder(inputs[0]):
-        source = inputs[0]
-        inside = folder or _is_folder(output)
-        return [Job(source, output / f"{source.stem}{suffix}" if inside else output)], []
+    inputs: Sequence[Path],
+    output: Path,
+    suffix: str,
+    accepted: Collection[str],
+    keep_suffix: bool = False,
+    as_json: bool = False,
+) -> tuple[list[Job], list[Problem]]:
+    """Return the jobs, and what is left out (jobs.plan). Raises BadInput where nothing can be planned."""
+    if as_json and output == STDIO:
+        raise BadInput("--json and a picture cannot both go to the standard output")
+    into_folder = click.get_current_context().meta.get(_FOLDER, False)
     try:
-        is_file = output.exists() and not output.is_dir()
-    except OSError as error:
-        raise BadInput(f"{output}: {_one_line(error)}") from None
-    if is_file:
-        raise BadInput(f"{output}: must be a folder for these inputs")
-    jobs, problems = [], []
-    for source in inputs:
-        if not _is_folder(source):
-            jobs.append(Job(source, output / f"{source.stem}{suffix}"))
-            continue
-        files, left_out = _files_of(source, accepted)
-        problems += left_out
-        if not files and not left_out:
-            raise BadInput(f"{source}: no file in this folder has a suffix that can be read")
-        jobs += [Job(file, output / file.relative_to(source).with_suffix(suffix)) for file in files]
-    return jobs, problems
+        planned, problems = jobs.plan(inputs, output, suffix, accepted, into_folder, keep_suffix)
+    except InputError as error:
+        raise BadInput(str(error)) from None
+    return planned, problems
 
 
-def _real(path: Path) -> Path:
-    """Follow links, also where they lead nowhere or round and round, which `Path.resolve` does not survive."""
-    return Path(os.path.realpath(path))
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long, a folder on the way that may not be entered
-        return False
-
-
-def _files_of(folder: Path, accepted: Collection[str]) -> tuple[list[Path], list[str]]:
-    """Return the files below a folder with one of these suffixes, sorted, and a line for whatever else is there.
-
-    Hidden files and folders, which systems put there themselves, are passed over.
-    """
-    files: list[Path] = []
-    problems: list[str] = []
-    others: dict[str, int] = {}
-    walk = os.walk(
-        folder, onerror=lambda e: problems.append(f"{e.filename}: {_one_line(e)}"), followlinks=False
-    )
-    for place, folders, names in walk:
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in folders:
-            if (Path(place) / name).is_symlink():
-                problems.append(f"{Path(place) / name}: a link to a folder, which is not followed")
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
-            path = Path(place) / name
-            if path.suffix.lower() in accepted:
-                files.append(path)
-            else:
-                kind = path.suffix.lower() or "no suffix"
-                others[kind] = others.get(kind, 0) + 1
-    if others:
-        kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(others.items()))
-        problems.append(f"{folder}: left out what is not read by its suffix: {kinds}")
-    return sorted(files), problems
-
-
-def _run(jobs: Sequence[Job], work: Callable[[Job], bytes], problems: Sequence[str], quiet: bool) -> None:
-    """Do every job; report bad ones and what was left out, and exit with code 2 at the end if there were any."""
-    from tqdm import tqdm
-
-    taken = {_real(job.source) for job in jobs}
-    for problem in problems:
-        click.echo(f"rdc: {problem}", err=True)
-    failed = bool(problems)
-    hidden = quiet or len(jobs) < 2 or not sys.stderr.isatty()
-    for job in tqdm(jobs, disable=hidden, unit="file", file=sys.stderr):
-
-        def say(message: str, source: Path = job.source) -> None:
-            tqdm.write(f"rdc: {source}: {message}", file=sys.stderr)
-
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                target = _real(job.target)
-                if target in taken:
-                    raise InputError(f"not written to {job.target}: that is an input or output already")
-                _write_whole(target, work(job))
-                taken.add(target)
-            except (CodecError, OSError, MemoryError) as error:
-                say(_one_line(error))
-                failed = True
-        for warning in caught:
-            if issubclass(warning.category, CodecWarning):
-                say(f"warning: {warning.message}")
-    if failed:
+def _run(
+    planned: Sequence[Job],
+    work: Callable[[Job], Made],
+    problems: Sequence[Problem],
+    rules: jobs.Rules,
+    at_once: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Do every job, and exit with code 2 at the end if one failed or anything was left out."""
+    if rules.overwrite and rules.skip:
+        raise BadInput("--overwrite and --skip-existing contradict each other")
+    if not jobs.run(planned, work, problems, rules, at_once, quiet, as_json):
         raise click.exceptions.Exit(2)
-
-
-def _one_line(error: BaseException | str) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
-
-
-def _write_whole(target: Path, data: bytes) -> None:
-    """Write all of a file or nothing. Its folder is made where it is missing."""
-    try:
-        if target.exists() and not target.is_file():
-            # A device or pipe must not be replaced by a file; a directory fails here as it should.
-            target.write_bytes(data)
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.parent / f".rdc-{secrets.token_hex(8)}.part"
-        try:
-            part.write_bytes(data)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {_one_line(error)}") from None
 
 
 def _readable_formats() -> list[str]:
@@ -602,11 +666,13 @@ def _writable_format(target: Path) -> str:
 
     picture_format = Image.registered_extensions().get(target.suffix.lower())
     if picture_format not in Image.SAVE or picture_format == "RDC":
-        raise InputError(f"cannot write pictures of type '{target.suffix}' ({target.name})")
+        raise InputError(f"cannot write pictures of type '{target.suffix}' ({target.name}), see --format")
     return picture_format
 
 
-def _image_file(image: Image.Image, picture_format: str, background: Background | None = None) -> bytes:
+def _image_file(
+    image: Image.Image, picture_format: str, background: Background | None = None, quality: int | None = None
+) -> bytes:
     """Return the bytes of the image file that a decoded picture becomes, with what it has besides pixels."""
     from .metadata import save_arguments, without_alpha
 
@@ -617,12 +683,13 @@ def _image_file(image: Image.Image, picture_format: str, background: Background 
             f"{picture_format} files do not keep transparency: --background blends it with a colour"
         )
     file = io.BytesIO()
+    options = {} if quality is None else {"quality": quality}
     try:
-        image.save(file, picture_format, **save_arguments(image, picture_format))
+        image.save(file, picture_format, **save_arguments(image, picture_format), **options)
     except (
         Exception
     ) as error:  # Pillow's writers raise what their formats run into: OverflowError, struct.error
-        raise InputError(f"cannot write as {picture_format}: {_one_line(error)}") from None
+        raise InputError(f"cannot write as {picture_format}: {files.one_line(error)}") from None
     return file.getvalue()
 
 
@@ -633,7 +700,7 @@ def _load_image(path: Path, max_pixels: int, rules: Rules) -> Image.Image:
     from .metadata import upright
     from .pixels import size_of
 
-    with path.open("rb") as file:
+    with io.BytesIO(files.read(path)) if files.is_stream(path) else path.open("rb") as file:
         try:
             image = Image.open(file, formats=_readable_formats())
             if image.width * image.height > max_pixels:
@@ -648,8 +715,8 @@ def _load_image(path: Path, max_pixels: int, rules: Rules) -> Image.Image:
         except Image.UnidentifiedImageError:
             raise InputError("not an image that can be read") from None
         except Image.DecompressionBombError as error:
-            raise LimitError(_one_line(error)) from None
+            raise LimitError(files.one_line(error)) from None
         except Exception as error:
             # Pillow's readers raise almost anything on damaged files: OSError, SyntaxError,
             # struct.error, IndexError, ...
-            raise InputError(f"damaged image: {_one_line(error)}") from None
+            raise InputError(f"damaged image: {files.one_line(error)}") from None

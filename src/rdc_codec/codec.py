@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import operator
 import os
 import threading
@@ -19,6 +20,7 @@ from . import (
     ending,
     entropy_coding,
     forking,
+    interrupts,
     lossless,
     pixels,
     rates,
@@ -234,6 +236,7 @@ class Codec:
         target_bpp: float | None = None,
         target_psnr: float | None = None,
         min_psnr: float | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         """Code a picture: PIL image, or uint8 array [H, W, 3] (RGB), [H, W, 4] (RGBA) or [H, W] (grey), from 1x1 on.
 
@@ -258,6 +261,9 @@ class Codec:
         loss beside a base of quality 0 (or base_quality; with layers="base" the one asked for) if it has fewer dB than
         this; not together with a target.
 
+        timeout: seconds after which this ends with DeadlineError, and the work as well, within about a second (None:
+        never); a backend that cannot be stopped, such as one on a GPU, ends its network first.
+
         Raises InputError, LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
 
@@ -270,8 +276,13 @@ class Codec:
 
         goals = target_bytes, target_bpp, target_psnr, min_psnr
         dials = self._dials(quality, layers, base_quality, aux_quality, *goals)
-        rules = Rules(background, convert, to_8bit)
-        return self._code(self._picture(image, rules, _kept(metadata)), dials, run)
+        rules, kept = Rules(background, convert, to_8bit), _kept(metadata)
+        return interrupts.call(
+            lambda: self._code(self._picture(image, rules, kept), dials, run),
+            timeout,
+            movable=self._stoppable(),
+            large=interrupts.is_large_picture(image),
+        )
 
     @overload
     def encode_batch(
@@ -477,6 +488,7 @@ class Codec:
         strict: bool = ...,
         region: tuple[int, int, int, int] | None = ...,
         scale: float = ...,
+        timeout: float | None = ...,
     ) -> Picture: ...
 
     @overload
@@ -489,6 +501,7 @@ class Codec:
         out: Literal["device"],
         cuda_stream: CudaStreamLike | None = ...,
         strict: bool = ...,
+        timeout: float | None = ...,
     ) -> DevicePicture: ...
 
     @overload
@@ -501,6 +514,7 @@ class Codec:
         out: Target,
         cuda_stream: CudaStreamLike | None = ...,
         strict: bool = ...,
+        timeout: float | None = ...,
     ) -> Target: ...
 
     @ending.guarded
@@ -514,6 +528,7 @@ class Codec:
         strict: bool = False,
         region: tuple[int, int, int, int] | None = None,
         scale: float = 1,
+        timeout: float | None = None,
     ) -> Any:
         """Restore a picture, uint8 [H, W, 3]: x1 + (1 - beta) * r.
 
@@ -530,18 +545,25 @@ class Codec:
         example); with a backend on a GPU, and `out` = "device", a new array in GPU memory
         (rdc_codec.backends.cuda.DevicePicture), or `out` itself, an array in GPU memory to write to. cuda_stream: a
         CUDA stream of any library; what is queued on it comes before, and the picture is ready in its order.
-        Without it the picture is ready when this returns. Into GPU memory goes the whole picture alone.
+        Without it the picture is ready when this returns. Into GPU memory goes the whole picture alone. timeout:
+        as for `encode`.
 
         Raises TruncatedError, CorruptError, UnsupportedError, WrongModelError, LimitError, InputError,
-        BackendError.
+        BackendError, DeadlineError.
         """
         if out is None or isinstance(out, np.ndarray):
             if cuda_stream is not None:
                 raise InputError(
                     'cuda_stream is for pictures that stay in GPU memory: give out="device" or an array'
                 )
-            parsed = self._parse(data, beta, layers, strict)
-            picture = self._restore(parsed, self._backend.run, region, scale, out)
+
+            def restored() -> tuple[Picture, str | None]:
+                parsed = self._parse(data, beta, layers, strict)
+                return self._restore(parsed, self._backend.run, region, scale, out), parsed.problem
+
+            picture, problem = interrupts.call(
+                restored, timeout, movable=self._stoppable(), large=interrupts.is_large_stream(data)
+            )
         else:
             gpu = self._gpu("out")
             handle = None if cuda_stream is None else stream_handle(cuda_stream)
@@ -549,15 +571,22 @@ class Codec:
                 raise InputError(f'out must be "device" or an array, got {type(out).__name__}')
             if region is not None or scale != 1:
                 raise InputError("region and scale are for pictures in the memory of the CPU")
-            parsed = self._parse(data, beta, layers, strict)
-            if parsed.exact is not None:
-                raise UnsupportedError("a picture that is stored without loss is not decoded into GPU memory")
             target = None if isinstance(out, str) else out
-            header = parsed.header
-            picture = gpu.run_to_device(
-                parsed.graph, parsed.inputs(), header.height, header.width, target, handle
-            )
-        _warn(parsed.problem)
+
+            def work() -> tuple[Any, str | None]:
+                parsed = self._parse(data, beta, layers, strict)
+                if parsed.exact is not None:
+                    raise UnsupportedError(
+                        "a picture that is stored without loss is not decoded into GPU memory"
+                    )
+                interrupts.check()
+                sides = parsed.header.height, parsed.header.width
+                return gpu.run_to_device(
+                    parsed.graph, parsed.inputs(), *sides, target, handle
+                ), parsed.problem
+
+            picture, problem = interrupts.call(work, timeout, movable=False, large=False)
+        _warn(problem)
         return picture
 
     def decode_rows(
@@ -581,7 +610,14 @@ class Codec:
 
     @ending.guarded
     def decode_image(
-        self, data: Buffer, beta: float = 0.0, layers: Layers | None = None, strict: bool = False
+        self,
+        data: Buffer,
+        beta: float = 0.0,
+        layers: Layers | None = None,
+        strict: bool = False,
+        region: tuple[int, int, int, int] | None = None,
+        scale: float = 1,
+        timeout: float | None = None,
     ) -> Image.Image:
         """Restore a picture as a PIL image of mode RGB, RGBA, L or LA, with all that the stream keeps beside it.
 
@@ -592,10 +628,14 @@ class Codec:
         attached = attachments.read(self._stream(data))
         if strict and attached.problems:
             raise CorruptError("; ".join(attached.problems))
-        picture, problem = self._decode(data, beta, layers, self._backend.run, strict)
-        _warn(problem)
+        picture = self.decode(data, beta, layers, strict=strict, region=region, scale=scale, timeout=timeout)
         for lost in attached.problems:
             warn_of_damage(f"decoded without it: {lost}", DamagedMetadataWarning)
+        if attached.alpha is not None and (region is not None or scale != 1):
+            part = _part(region, *attached.alpha.shape)
+            alpha = attached.alpha[part.y : part.y + part.height, part.x : part.x + part.width]
+            smaller = np.concatenate(list(windows.reduced([alpha[..., None]], _factor(scale))))
+            attached = dataclasses.replace(attached, alpha=np.ascontiguousarray(smaller[..., 0]))
         return attached.image(picture)
 
     @overload
@@ -645,6 +685,10 @@ class Codec:
             return self._backend.run(graph, inputs)
         with self._turn:
             return self._backend.run(graph, inputs)
+
+    def _stoppable(self) -> bool:
+        """Tell whether the backend lets its networks run in any thread, and be ended from another one."""
+        return bool(getattr(self._backend, "stoppable", False))
 
     def _gpu(self, what: str) -> GpuBackend:
         """Return the backend, for an argument that only one on a GPU takes. Raises InputError on another."""

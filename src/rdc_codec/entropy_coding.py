@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import native
+from . import interrupts, native
 from .bundle import HYPER_LIMIT, HYPER_STRIDE, PASSES, SYMBOL_LIMIT, Branch, Bundle
 from .container import ChunkType, Header, Stream
 from .errors import CorruptError
@@ -66,6 +66,7 @@ def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
 
 def write_primary(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
     """Return the primary chunk of a picture."""
+    interrupts.check()
     y1 = np.ascontiguousarray(symbols.y1, np.int16)
     state = bundle.primary.scale_state(symbols.z1, keep=False)
     parts = [_hyper_part(symbols.z1, bundle.primary)]
@@ -82,6 +83,7 @@ def write_auxiliary(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]
         y1 = np.ascontiguousarray(symbols.y1, np.int16)
         state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1, keep=False)
         for s in range(symbols.slices):
+            interrupts.check()
             parts = [_hyper_part(symbols.z2, branch)] if s == 0 else []
             parts.append(_pass_part(state, y2, branch.latent_tables))
             chunks.append((ChunkType.AUX_SLICE, native.encode_parts(parts)))

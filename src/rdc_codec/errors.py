@@ -41,6 +41,10 @@ class BackendError(CodecError):
     """The backend asked for is missing or cannot run here."""
 
 
+class DeadlineError(CodecError, TimeoutError):
+    """The time that the caller gave is over; what was begun is stopped."""
+
+
 class InputError(CodecError, ValueError):
     """An argument or an image is not one that can be coded."""
 

@@ -54,6 +54,11 @@ class Backend(Protocol):
 
     parallel says whether a batch may have several pictures under way in it at once. Backends that take
     pictures in GPU memory are `rdc_codec.backends.gpu_pool.GpuBackend`s.
+
+    A backend may have an attribute `stoppable` that is true: `run` may then be called in a thread that the codec makes,
+    which the caller leaves when it is interrupted or out of time, and should end early then (`rdc_codec.interrupts`:
+    `check`, `ended_by`). Any other backend is called in the caller's thread, and Ctrl-C and deadlines wait for its
+    networks.
     """
 
     info: BackendInfo

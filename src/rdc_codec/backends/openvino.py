@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import cores, forking
+from .. import cores, forking, interrupts
 from ..bundle import Bundle
 from ..errors import BackendError, InputError, LimitError, _text_of
 from .base import BackendInfo, BackendOptions, Inputs, is_out_of_memory
@@ -49,6 +49,7 @@ class OpenVinoBackend:
     """
 
     parallel = False  # the networks of one picture use all cores already
+    stoppable = True
 
     def __init__(
         self, bundle: Bundle, core: openvino.Core, device: str, full_name: str, options: BackendOptions
@@ -103,12 +104,16 @@ class OpenVinoBackend:
             return self._compiled[graph].create_infer_request()
 
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
+        interrupts.check()
         request = self._request(graph)
         try:
-            request.infer(dict(inputs), share_inputs=True)
+            with interrupts.ended_by(request.cancel):
+                request.start_async(dict(inputs), share_inputs=True)
+                request.wait()
             # Copies: the request's own memory is written again by the next picture.
             outputs = [np.array(request.get_tensor(t.name).data) for t in self._bundle.outputs[graph]]
         except Exception as error:
+            interrupts.check()
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to run {graph}") from error
             raise BackendError(f"OpenVINO failed in {graph}: {_text_of(error)}") from error

@@ -14,12 +14,15 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
-from .. import cores, forking
+from .. import cores, forking, interrupts, ordered
 from ..bundle import HYPER_STRIDE, WEIGHTS, Bundle
 from ..errors import BackendError, CorruptError, InputError, LimitError, _text_of
 from .base import BackendInfo, Inputs, is_out_of_memory
 
 LARGE_BYTES = 8 << 20  # of inputs: about 2.7 megapixels to encode, 4 to decode
+BESIDE_BYTES = (
+    4 << 20
+)  # of inputs: at most 1.4 megapixels, of which each takes up to 300 MB while it is coded
 CPU = "CPUExecutionProvider"
 
 
@@ -98,11 +101,13 @@ class OnnxRuntimeBackend:
     """Runs each graph in a session of its own, made when it is first used.
 
     session_options (an onnxruntime.SessionOptions) are used as they are; without them, threads says how many
-    intra-op threads a session has. providers and provider_options are those of an InferenceSession: whatever they run
-    on, the symbols are exact.
+    intra-op threads a session has. Small pictures of a batch that keeps all of these threads busy run one on each,
+    others of a batch one after the other (docs/performance.md). providers and provider_options are those of an
+    InferenceSession: whatever they run on, the symbols are exact.
     """
 
-    parallel = False  # the networks of one picture use all cores already
+    parallel = True  # as far as it pays: `run` says which wait for others
+    stoppable = True
 
     def __init__(
         self,
@@ -119,46 +124,74 @@ class OnnxRuntimeBackend:
         self.info = BackendInfo("onnxruntime", ", ".join(self._names), "asked for")
         self._options = options_of(threads, session_options)
         self._bundle = bundle
-        self._sessions: dict[str, ort.InferenceSession] = {}
-        self._lock = threading.Lock()
+        own = session_options is None and self._names == [CPU]
+        self._lanes = (threads or cores.limit() or os.cpu_count() or 1) if own else 1
+        self._narrow = options_of(1, None)
+        self._sessions: dict[tuple[str, bool], ort.InferenceSession] = {}
+        self._make_locks()
         forking.register(self)
+
+    def _make_locks(self) -> None:
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._free_lanes = threading.Semaphore(self._lanes)
 
     def after_fork(self) -> None:
         """Forget the sessions, whose threads stayed in the other process; new ones are made when they are needed."""
         forking.abandon(self._sessions)
-        self._sessions, self._lock = {}, threading.Lock()
+        self._sessions = {}
+        self._make_locks()
 
-    def _session(self, graph: str) -> ort.InferenceSession:
+    def _session(self, graph: str, narrow: bool) -> ort.InferenceSession:
+        """Return the session of a graph, or the one that runs it on a single thread."""
         with self._lock:
-            if graph not in self._sessions:
-                session = open_session(
-                    self._bundle, graph, self._options, self._providers, self._provider_options
-                )
+            if (graph, narrow) not in self._sessions:
+                options = self._narrow if narrow else self._options
+                session = open_session(self._bundle, graph, options, self._providers, self._provider_options)
                 # One that cannot start (no driver, say) is left out without an exception; the CPU's always can.
                 asked = [name for name in self._names if name != CPU]
                 if asked and (missing := set(asked) - set(session.get_providers())):
                     raise BackendError(f"ONNX Runtime could not start {min(missing)} for {graph}")
-                self._sessions[graph] = session
-            return self._sessions[graph]
+                self._sessions[graph, narrow] = session
+            return self._sessions[graph, narrow]
 
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
-        session = self._session(graph)
-        large = sum(a.nbytes for a in inputs.values()) >= LARGE_BYTES
+        size = sum(a.nbytes for a in inputs.values())
+        if ordered.at_once() == 1:
+            return self._run(self._session(graph, False), graph, inputs, size)
+        # Threads that share the work on a small picture wait for each other more than they compute.
+        if size <= BESIDE_BYTES and ordered.at_once() >= self._lanes > 1:
+            session = self._session(graph, True)
+            with self._free_lanes:
+                return self._run(session, graph, inputs, size)
+        with self._turn:
+            return self._run(self._session(graph, False), graph, inputs, size)
+
+    def _run(self, session: ort.InferenceSession, graph: str, inputs: Inputs, size: int) -> list[np.ndarray]:
+        options = ort.RunOptions()
+        large = size >= LARGE_BYTES and self._names == [CPU] and self._options.enable_cpu_mem_arena
+
+        def end() -> None:
+            options.terminate = True  # ONNX Runtime looks at it between the nodes of a graph
+
+        interrupts.check()
         try:
-            if large and self._names == [CPU] and self._options.enable_cpu_mem_arena:
-                return self._run_large(session, graph, inputs)
-            return session.run(None, inputs)
+            with interrupts.ended_by(end):
+                if large:
+                    return self._run_large(session, graph, inputs, options)
+                return session.run(None, inputs, options)
         except Exception as error:
+            interrupts.check()
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to run {graph}") from error
             raise BackendError(f"ONNX Runtime failed in {graph}: {_text_of(error)}") from error
 
-    def _run_large(self, session: ort.InferenceSession, graph: str, inputs: Inputs) -> list[np.ndarray]:
+    def _run_large(
+        self, session: ort.InferenceSession, graph: str, inputs: Inputs, options: ort.RunOptions
+    ) -> list[np.ndarray]:
         """Run a graph and give all memory that it took back, which the arena would keep for as long as the codec lives.
 
         Outputs lie in memory of ours: those of ONNX Runtime are in the arena, which then cannot shrink.
         """
-        options = ort.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         binding = session.io_binding()
         for name, array in inputs.items():
