@@ -36,9 +36,11 @@ def random_symbols(rng, channels, height, width):
     return np.clip(np.round(rng.laplace(0, spread, (channels, height, width))), -2047, 2047).astype(np.int32)
 
 
-def run(context, start, symbols, other, order=ORDER):
+def run(context, start, symbols, other, order=ORDER, dtype="int32"):
     """Return indexes of all passes as a plane, from a state that learns the symbols pass by pass."""
-    state = ScaleState(context, start, other)
+    symbols = symbols.astype(dtype)
+    state = ScaleState(context, start, None if other is None else other.astype(dtype), dtype)
+    assert state.symbols.dtype == dtype
     passes = pass_of(symbols.shape, order)
     indexes = np.zeros(symbols.shape, np.uint8)
     for index in range(4):
@@ -74,11 +76,37 @@ def test_equals_the_reference(seed, quarter, hidden, other, height, width, order
     context = ScaleContext(neighbours, heads, order)
     assert (context.latent, context.hidden, context.other) == (latent, hidden, other)
     expected = context_indexes(start, symbols, neighbours, heads, order, more)
-    for found in on_every_path(lambda: run(context, start, symbols, more, order)):
-        assert np.array_equal(found, expected)
+    for dtype in ("int32", "int16"):
+        for found in on_every_path(lambda dtype=dtype: run(context, start, symbols, more, order, dtype)):
+            assert np.array_equal(found, expected)
 
 
 test_equals_the_reference_in_depth = in_depth(test_equals_the_reference, examples=1000, **DRAWN)
+
+
+def test_a_state_may_keep_no_symbols():
+    rng = np.random.default_rng(3)
+    context = ScaleContext(*random_parts(rng, 8, 16, 0))
+    start, symbols = rng.integers(0, 64, (24, 4, 6)).astype(np.uint8), random_symbols(rng, 8, 4, 6)
+    kept, lost = ScaleState(context, start), ScaleState(context, start, keep=False)
+    assert lost.symbols is None
+    for _ in range(4):
+        assert np.array_equal(kept.indexes(), lost.indexes())
+        part = kept.gather(symbols)
+        kept.add(part)
+        lost.add(part)
+
+
+def test_symbols_are_of_one_type():
+    rng = np.random.default_rng(4)
+    context = ScaleContext(*random_parts(rng, 8, 16, 0))
+    start, symbols = rng.integers(0, 64, (24, 4, 6)).astype(np.uint8), random_symbols(rng, 8, 4, 6)
+    with pytest.raises(ValueError, match="plane must be an array of int16"):
+        ScaleState(context, start, dtype="int16").gather(symbols)
+    with pytest.raises(ValueError, match="symbols must be an array of int32"):
+        ScaleState(context, start).add(symbols[:, 0, 0].astype(np.int16))
+    with pytest.raises(ValueError, match="dtype must be int32 or int16"):
+        ScaleState(context, start, dtype="int8")
 
 
 def test_the_shipped_shape():

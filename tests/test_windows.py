@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from skimage import data
 
 from rdc_codec import Codec, windows
@@ -232,6 +233,33 @@ def test_a_picture_may_go_into_a_file(
     target = np.memmap(tmp_path / "out.raw", np.uint8, "w+", shape=scene.shape)
     assert shipped.decode(stream, out=target) is target
     np.testing.assert_array_equal(target, shipped.decode(stream))
+
+
+def test_transparency_follows_its_part(shipped: Codec, scene: np.ndarray) -> None:
+    alpha = np.random.default_rng(0).integers(0, 256, scene.shape[:2], np.uint8)
+    stream = shipped.encode(np.dstack([scene, alpha]), 30, layers="base")
+    part = shipped.decode_image(stream, region=(7, 70, 101, 33))
+    assert (part.mode, part.size) == ("RGBA", (101, 33))
+    np.testing.assert_array_equal(np.asarray(part)[..., 3], alpha[70:103, 7:108])
+    small = shipped.decode_image(stream, region=(7, 70, 101, 33), scale=1 / 4)
+    assert small.size == (26, 9)
+    assert abs(float(np.asarray(small)[0, 0, 3]) - alpha[70:74, 7:11].mean()) <= 0.5
+
+
+def test_the_command_decodes_parts(tmp_path: Path, photo: np.ndarray) -> None:
+    stream = tmp_path / "photo.rdc"
+    stream.write_bytes(Codec().encode(photo, 40))
+    command = [sys.executable, "-m", "rdc_codec", "decode", str(stream), "-o"]
+    done = [*command, str(tmp_path / "part.png"), "--region", "100,50,64,32", "--scale", "1/2"]
+    subprocess.run(done, check=True)
+    whole = Codec().decode(stream.read_bytes())[50:82, 100:164].astype(float)
+    means = whole.reshape(16, 2, 32, 2, 3).mean((1, 3))
+    assert np.abs(np.asarray(Image.open(tmp_path / "part.png")) - means).max() <= 1.5
+    for bad, word in (("1,2,3", "X,Y,WIDTH,HEIGHT"), ("0,0,452,1", "not within 451x300")):
+        refused = [*command, str(tmp_path / "none.png"), "--region", bad]
+        found = subprocess.run(refused, capture_output=True, text=True, check=False)
+        assert found.returncode == 2 and word in found.stderr and len(found.stderr.splitlines()) == 1
+    assert not (tmp_path / "none.png").exists()
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
