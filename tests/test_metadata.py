@@ -323,7 +323,7 @@ def test_pictures_are_turned_once(name: str, tmp_path: Path) -> None:
     (tmp_path / f"in.{name}").write_bytes(orientations(tmp_path)[name])
     rdc("encode", tmp_path / f"in.{name}", "-o", tmp_path / "a.rdc")
     for _ in range(2):  # a second time changes nothing
-        assert rdc("decode", tmp_path / "a.rdc", "-o", tmp_path / "b.png").exit_code == 0
+        assert rdc("decode", tmp_path / "a.rdc", "-o", tmp_path / "b.png", "--overwrite").exit_code == 0
         with Image.open(tmp_path / "b.png") as image:
             image.load()
             assert image.size == (70, 90) and image.getexif().get(ORIENTATION, 1) == 1

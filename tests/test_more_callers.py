@@ -242,7 +242,7 @@ def test_every_number_is_a_quality_and_a_beta(
 
 @pytest.mark.parametrize(
     "value",
-    ["1", b"1", bytearray(b"1"), memoryview(b"1"), array.array("b", b"1"), np.array([1.0]), [1], 1 + 0j, None,
+    ["1", b"1", bytearray(b"1"), memoryview(b"1"), array.array("b", b"1"), np.array([1.0]), [1], 1 + 0j,
      float("nan"), np.float32("inf"), -1e-9, 10**400, decimal.Decimal("NaN"), np.str_("1"), object()],
     ids=repr,
 )  # fmt: skip

@@ -527,7 +527,7 @@ def test_options_of_encode(logo: Path, tmp_path: Path) -> None:
         if done.exit_code:
             assert len(done.stderr.splitlines()) == 1 and not out.exists()
             return done.stderr
-        assert rdc("decode", out, "-o", back).exit_code == 0
+        assert rdc("decode", out, "-o", back, "--overwrite").exit_code == 0
         out.unlink()
         with Image.open(back) as image:
             return image.mode

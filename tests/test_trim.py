@@ -233,4 +233,4 @@ def test_verify_looks_at_chunks_that_no_picture_needs(tiny: Codec, stream: bytes
     assert tiny.verify(data[:-1]) == (False, True, 4, "chunk unknown_99 is truncated")
     damaged = bytearray(data)
     damaged[-6] ^= 1
-    assert tiny.verify(damaged) == (False, True, 4, "chunk icc is damaged")
+    assert tiny.verify(damaged) == (False, True, 4, "ICC profile: damaged")

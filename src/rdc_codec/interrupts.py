@@ -130,7 +130,7 @@ def is_large_stream(data: Buffer) -> bool:
     """Tell whether a stream may take so long to decode that Ctrl-C should not wait for it."""
     try:
         return memoryview(data).nbytes >= LARGE_BYTES
-    except TypeError:  # no stream, which others say better
+    except (TypeError, ValueError, BufferError):  # no stream, which others say better
         return False
 
 
