@@ -170,8 +170,8 @@ def reduced(bands: Iterable[np.ndarray], factor: int) -> Iterator[np.ndarray]:
     for band in bands:
         rows = band if rest is None else np.concatenate([rest, band])
         whole = len(rows) // factor * factor
-        if whole:
-            yield _means(rows[:whole], factor)
+        for start in range(0, whole, HYPER_STRIDE):  # sums are wider than samples: few rows at once
+            yield _means(rows[start : min(start + HYPER_STRIDE, whole)], factor)
         rest = rows[whole:]
     if rest is not None and len(rest):
         yield _means(rest, factor)
