@@ -375,6 +375,16 @@ def test_the_examples_of_the_documentation_run_in_order(folder: Path) -> None:
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------
 
 
+def wait_until_it_computes(process: subprocess.Popen[bytes], seconds: float = 3.0) -> None:
+    """Wait until a process has had so much of the processor, which it does not have for its start."""
+    while process.poll() is None:
+        spent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        if sum(map(int, spent)) / os.sysconf("SC_CLK_TCK") >= seconds:
+            return
+        time.sleep(0.05)
+    raise AssertionError("it ended before it was interrupted")
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_interrupt_ends_the_command_within_a_second(count: int, tmp_path: Path) -> None:
     """A picture of 9 megapixels takes from four seconds to half a minute here; the network is in the midst of it."""
@@ -386,12 +396,13 @@ def test_an_interrupt_ends_the_command_within_a_second(count: int, tmp_path: Pat
         [*COMMAND, "encode", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--backend", "onnxruntime"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Ignored where the tests run in the background, and inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    time.sleep(2.5)
-    assert process.poll() is None
+    wait_until_it_computes(process)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 3  # a tenth of a second, and more on a busy machine
     assert (process.returncode, out, err) == (130, b"", b"")
     assert not (tmp_path / "out").exists() or files(tmp_path / "out") == []

@@ -23,6 +23,9 @@ def large() -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (2048, 2048, 3), np.uint8)
 
 
+SOON = 3.0  # seconds: it takes a tenth of one, and more on a busy machine; the work itself takes longer
+
+
 @pytest.fixture(scope="module")
 def large_stream(shipped: Codec, large: np.ndarray) -> bytes:
     return shipped.encode(large, quality=0)
@@ -34,7 +37,7 @@ def no_work_is_left() -> Iterator[None]:
     yield
     begun = time.monotonic()
     while any(thread.name.startswith("rdc") for thread in threading.enumerate()):
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
         time.sleep(0.01)
 
 
@@ -48,7 +51,7 @@ def test_a_call_ends_at_its_deadline(
     begun = time.monotonic()
     with pytest.raises(TimeoutError, match="not done within 0") as caught:
         call()
-    assert time.monotonic() - begun < 1.2
+    assert time.monotonic() - begun < SOON
     assert isinstance(caught.value, CodecError)
 
 
@@ -84,6 +87,8 @@ def interrupted(call: Callable[[], object], after: float) -> float:
         os.kill(os.getpid(), signal.SIGINT)
 
     timer = threading.Timer(after, send)
+    # A process that was started in the background has to ignore Ctrl-C, and so do its children.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -91,15 +96,16 @@ def interrupted(call: Callable[[], object], after: float) -> float:
         return time.monotonic() - sent[0]
     finally:
         timer.join()
+        signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interrupt_arrives_while_a_network_runs(
     shipped: Codec, large: np.ndarray, large_stream: bytes
 ) -> None:
-    assert interrupted(lambda: shipped.encode(large), 0.5) < 1
-    assert interrupted(lambda: shipped.decode(large_stream), 0.25) < 1
-    assert interrupted(lambda: list(shipped.encode_batch([large] * 3)), 0.5) < 1
+    assert interrupted(lambda: shipped.encode(large), 0.5) < SOON
+    assert interrupted(lambda: shipped.decode(large_stream), 0.25) < SOON
+    assert interrupted(lambda: list(shipped.encode_batch([large] * 3)), 0.5) < SOON
 
 
 def test_a_batch_that_is_closed_stops_what_it_began(
@@ -109,7 +115,7 @@ def test_a_batch_that_is_closed_stops_what_it_began(
     next(results)
     begun = time.monotonic()
     results.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < SOON
 
 
 def test_small_pictures_stay_in_the_thread_of_the_caller(tiny: Codec) -> None:
