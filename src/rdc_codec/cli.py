@@ -528,7 +528,7 @@ def info(inputs: tuple[Path, ...], as_json: bool, model: Path | None) -> None:
 
     The exit code is 2 where a chunk is missing or damaged, or a file is no stream.
     """
-    planned, problems = _plan(inputs, Path(), STREAM_SUFFIX, {STREAM_SUFFIX})
+    planned, problems = _plan(inputs, _nowhere(inputs), STREAM_SUFFIX, {STREAM_SUFFIX})
     several = len(planned) > 1
     codec = _codec(model, "onnxruntime")
     codec.max_pixels = MAX_SIDE * MAX_SIDE  # nothing is allocated for it
@@ -553,14 +553,16 @@ def info(inputs: tuple[Path, ...], as_json: bool, model: Path | None) -> None:
 @_INPUTS
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for every stream.")
 @_MODEL
-def verify(inputs: tuple[Path, ...], as_json: bool, model: Path | None) -> None:
+@_MAX_PIXELS
+def verify(inputs: tuple[Path, ...], as_json: bool, model: Path | None, max_pixels: int) -> None:
     """Check .rdc streams (folders recursively), every chunk by checksum and symbols. Nothing is decoded.
 
     A line on stderr for each stream that is not whole; the exit code is 2 then. Objects of --json have path, ok,
     decodable (there is a picture), slices (that it can be made of) and problem (a text, or null).
     """
-    planned, problems = _plan(inputs, Path(), STREAM_SUFFIX, {STREAM_SUFFIX})
+    planned, problems = _plan(inputs, _nowhere(inputs), STREAM_SUFFIX, {STREAM_SUFFIX})
     codec = _codec(model, "onnxruntime")
+    codec.max_pixels = max_pixels
     for job in planned:
         try:
             report = codec.verify(files.read(job.source))
@@ -609,6 +611,11 @@ def _facts(codec: Codec, data: bytes) -> dict[str, Any]:
     found = codec.info(data)
     facts = {name: found[name] for name in ("width", "height", "quality")}
     return facts | {"bpp": round(8 * len(data) / (found["width"] * found["height"]), 4)}
+
+
+def _nowhere(inputs: Sequence[Path]) -> Path:
+    """Return an output for inputs of which nothing is written."""
+    return STDIO if list(inputs) == [STDIO] else Path()
 
 
 def _plan(
@@ -702,6 +709,7 @@ def _load_image(path: Path, max_pixels: int, rules: Rules) -> Image.Image:
 
     with io.BytesIO(files.read(path)) if files.is_stream(path) else path.open("rb") as file:
         try:
+            Image.MAX_IMAGE_PIXELS = None  # --max-pixels says how many, before any is decoded
             image = Image.open(file, formats=_readable_formats())
             if image.width * image.height > max_pixels:
                 raise LimitError(f"image of {image.width}x{image.height} is over {max_pixels} pixels")

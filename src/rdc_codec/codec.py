@@ -149,7 +149,8 @@ class Codec:
 
     Attributes: `bundle`, the loaded model; `backend`, the one in use and why; `max_pixels`, the largest picture that
     is accepted, counted after padding to multiples of 64 and checked against the header before anything is allocated
-    (raise it for larger ones: above 4 megapixels networks run over windows, and memory grows by 6 to 7 bytes a pixel).
+    (raise it for larger ones: above 4 megapixels networks run over windows, and memory grows by 7 bytes a pixel, or by
+    about 20 with transparency or a picture without loss).
 
     Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
     """
@@ -262,7 +263,8 @@ class Codec:
         this; not together with a target.
 
         timeout: seconds after which this ends with DeadlineError, and the work as well, within about a second (None:
-        never); a backend that cannot be stopped, such as one on a GPU, ends its network first.
+        never); a backend that cannot be stopped, such as one on a GPU, ends its network first, and so does Pillow
+        where it packs transparency or a picture without loss (about 0.25 s a megapixel).
 
         Raises InputError, LimitError, BackendError; CorruptError where the bundle's files changed since it was loaded.
         """
@@ -430,6 +432,7 @@ class Codec:
     def _code(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
         identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
         attached = picture.attached.chunks()
+        interrupts.check()
 
         def stream_of(dial: targets.Dial, chunks: targets.Chunks) -> bytes:
             header = Header(picture.width, picture.height, *dial, *identities)
@@ -437,7 +440,8 @@ class Codec:
 
         def fidelity(stream: bytes) -> float:
             made, _ = self._decode(stream, 0, None, run)
-            return lossless.psnr(self._host_pixels(picture), made)
+            found = lossless.psnr(self._host_pixels(picture), made, picture.attached.alpha)
+            return min(found, rates.MAX_PSNR)  # of equal pictures it is infinite, which no search can use
 
         if dials.aim is not None:
             goal = dials.aim.of(picture.height, picture.width)
@@ -464,6 +468,7 @@ class Codec:
         stream = stream_of((dials.dial, dials.base, dials.auxiliary), chunks_of(dials.slices, dials.base))
         if dials.min_psnr is not None and fidelity(stream) < dials.min_psnr:
             exact = (ChunkType.LOSSLESS, lossless.pack(self._host_pixels(picture)))
+            interrupts.check()
             dial = dials.dial, dials.beside, dials.auxiliary
             stream = stream_of(dial, [*chunks_of(0, dials.beside), exact])
         return stream
@@ -589,6 +594,7 @@ class Codec:
         _warn(problem)
         return picture
 
+    @ending.guarded
     def decode_rows(
         self,
         data: Buffer,
@@ -625,10 +631,19 @@ class Codec:
         Where metadata or alpha is damaged or cut off, the image lacks it, with a DamagedMetadataWarning; strict: it is
         a CorruptError. Raises as `decode` does.
         """
-        attached = attachments.read(self._stream(data))
-        if strict and attached.problems:
-            raise CorruptError("; ".join(attached.problems))
-        picture = self.decode(data, beta, layers, strict=strict, region=region, scale=scale, timeout=timeout)
+
+        def work() -> tuple[Attachments, Picture, str | None]:
+            found = attachments.read(self._stream(data))
+            if strict and found.problems:
+                raise CorruptError("; ".join(found.problems))
+            interrupts.check()
+            parsed = self._parse(data, beta, layers, strict)
+            return found, self._restore(parsed, self._backend.run, region, scale), parsed.problem
+
+        attached, picture, problem = interrupts.call(
+            work, timeout, movable=self._stoppable(), large=interrupts.is_large_stream(data)
+        )
+        _warn(problem)
         for lost in attached.problems:
             warn_of_damage(f"decoded without it: {lost}", DamagedMetadataWarning)
         if attached.alpha is not None and (region is not None or scale != 1):
@@ -715,11 +730,11 @@ class Codec:
         exact: Picture | str | None = None
         chunk = lossless.chunk_of(stream.chunks)
         if chunk is not None and beta < 1 and (count or not self.slices):
-            stream.primary()  # without it there is no picture, whatever comes after
             exact = lossless.read(chunk, header.height, header.width)
-        if beta == 0 and isinstance(exact, np.ndarray):
-            return _Parsed(header, "", {}, {}, None, beta, exact)
-        coded = entropy_coding.read(stream, self.bundle, 0 if beta == 1 else count)
+        # Slices beside a picture without loss say nothing of it; the base has to be whole, whatever it is asked for.
+        coded = entropy_coding.read(
+            stream, self.bundle, 0 if beta == 1 or isinstance(exact, np.ndarray) else count
+        )
         problem = exact if isinstance(exact, str) else coded.problem
         if strict and problem is not None:
             raise CorruptError(problem)
@@ -760,7 +775,8 @@ class Codec:
             if out is None:
                 return picture
             _check_target(out, picture.shape)
-            out[...] = picture
+            with interrupts.wanted():
+                out[...] = picture
             return out
         part, factor = _part(region, height, width), _factor(scale)
         shape = (-(-part.height // factor), -(-part.width // factor), 3)
@@ -769,7 +785,8 @@ class Codec:
         _check_target(out, shape)
         start = 0
         for rows in self._rows(parsed, run, region, scale):
-            out[start : start + len(rows)] = rows
+            with interrupts.wanted():  # the caller's array is the caller's again after a deadline
+                out[start : start + len(rows)] = rows
             start += len(rows)
         return out
 
@@ -779,6 +796,7 @@ class Codec:
         part = _part(region, parsed.header.height, parsed.header.width)
         factor = _factor(scale)
 
+        @ending.guarded  # it may run in any thread that takes rows
         def make(planes: list[np.ndarray]) -> np.ndarray:
             named = dict(zip(parsed.planes, planes, strict=True))
             return run(parsed.graph, named | parsed.levels)[0]

@@ -71,6 +71,14 @@ class Stop:
             self._parent.check()
 
     @contextlib.contextmanager
+    def held(self) -> Iterator[Stop | None]:
+        """Keep this from being set for a while; gives the stop that it follows. Raises Stopped if it is set."""
+        with self._lock:
+            if self._set:
+                raise Stopped("nobody waits for this any more")
+            yield self._parent
+
+    @contextlib.contextmanager
     def ending(self, end: Callable[[], None]) -> Iterator[None]:
         """Call `end`, from any thread and perhaps more than once, where the stop is set within this context."""
         with contextlib.ExitStack() as stack:
@@ -105,6 +113,16 @@ def check() -> None:
     """Raise Stopped or DeadlineError where the work of the calling thread should end."""
     if (stop := _CURRENT.get()) is not None:
         stop.check()
+
+
+@contextlib.contextmanager
+def wanted() -> Iterator[None]:
+    """Write, within this context, to what belongs to whoever waits: no more once nobody does. Raises Stopped then."""
+    with contextlib.ExitStack() as stack:
+        stop = _CURRENT.get()
+        while stop is not None:
+            stop = stack.enter_context(stop.held())
+        yield
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 
 from .container import Chunk, ChunkType
 from .errors import InputError, _text_of
-from .types import Buffer, Picture
+from .types import Buffer, Picture, Plane
 
 WEBP_MAX_SIDE = 16383
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -115,8 +115,13 @@ def rows(exact: Picture, base: Iterator[Picture] | None, beta: float) -> Iterato
         start += len(band)
 
 
-def psnr(picture: Picture, other: Picture) -> float:
-    """Return the PSNR of two pictures, uint8 [H, W, 3], over all samples, in dB; infinite where they are equal."""
+def psnr(picture: Picture, other: Picture, alpha: Plane | None = None) -> float:
+    """Return the PSNR of two pictures, uint8 [H, W, 3], over all samples, in dB; infinite where they are equal.
+
+    alpha: uint8 [H, W]; where it is 0, nobody sees a difference.
+    """
+    if alpha is not None:
+        picture, other = picture[alpha > 0][None], other[alpha > 0][None]
     total = 0
     for a, b in zip(picture, other, strict=True):  # row by row: no copy of the whole in a wider type
         difference = a.astype(np.int64) - b

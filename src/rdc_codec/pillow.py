@@ -142,8 +142,11 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     except InputError as error:
         raise OSError(f"cannot write mode {image.mode} as {FORMAT}: {error}") from error
     try:
-        if given and options.get("metadata", True) is True:
-            options["metadata"] = _with(metadata.of_image(image), given)
+        if given:
+            kept = options.get("metadata", True)
+            if not isinstance(kept, Metadata):
+                kept = metadata.of_image(image) if kept else Metadata()
+            options["metadata"] = _with(kept, given)
         data = _SHARED.codec().encode(image, **options)
     except InputError:
         raise  # a ValueError, as Pillow's writers raise for arguments

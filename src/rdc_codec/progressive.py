@@ -125,8 +125,10 @@ class ProgressiveDecoder:
         exact, problem = self._exact, self.problem
         if beta == 1:  # of the base alone, whatever became of the rest
             symbols, exact, problem = Symbols(symbols.z1, symbols.y1), None, None
-        elif exact is not None and beta == 0:
-            return np.copy(exact)
+        elif exact is not None:  # slices beside it say nothing of it
+            if beta == 0:
+                return np.copy(exact)
+            symbols, problem = Symbols(symbols.z1, symbols.y1), None
         kind = (symbols.slices, beta if symbols.slices else 1.0)
         if self._made is None or self._made[0] != kind:
             self._made = kind, self._restore(symbols, head.header, beta)

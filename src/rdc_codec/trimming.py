@@ -25,8 +25,9 @@ def trim(data: Buffer, layers: Layers | None = None, max_bytes: int | None = Non
     """Return a stream without some of its auxiliary slices, without coding it again; no model is needed.
 
     layers: "base" or the number of slices to keep (None or "all": those there are). max_bytes: keep as many of them as
-    fit. A lossless picture in the stream is the layer after the slices, kept by "all" alone; metadata and chunks of
-    unknown types always stay. The result is whole: it has the bytes that `Codec.encode` writes for so many layers.
+    fit. A lossless picture in the stream is the layer after the slices, left out by "base" alone or for `max_bytes`;
+    metadata and chunks of unknown types always stay. The result is whole: it has the bytes that `Codec.encode` writes
+    for so many layers, except that the base beside a lossless picture is that of quality 0.
 
     Where auxiliary data is damaged or cut off, that slice and those after it are left out, and so is any other damaged
     chunk, with a DamagedAuxiliaryWarning if it would have been kept.
@@ -41,7 +42,9 @@ def trim(data: Buffer, layers: Layers | None = None, max_bytes: int | None = Non
     stream.primary()  # raises where that is not there
     layered = [k for k, c in enumerate(stream.chunks) if c.type in _LAYERS]
     if wanted is not None:
-        layered = [k for k in layered if stream.chunks[k].type == ChunkType.AUX_SLICE][:wanted]
+        slices = [k for k in layered if stream.chunks[k].type == ChunkType.AUX_SLICE]
+        # A picture without loss is shown wherever a slice would be.
+        layered = slices[:wanted] + [k for k in layered if k not in slices and wanted]
     intact = list(itertools.takewhile(lambda k: stream.chunks[k].payload is not None, layered))
 
     def size(count: int) -> int:
