@@ -431,18 +431,26 @@ def test_pictures_are_decoded_into_a_part_of_a_frame(device: Device, photo: np.n
         ((70, 90, 4), {}, "shape"),
         ((70, 90, 3), {"typestr": "|i1"}, "uint8"),
         ((70, 90, 3), {"data": (64, True)}, "cannot be written"),
-        (None, {}, "GPU memory"),
-        ("cuda", {}, "GPU memory"),
+        (None, {}, 'must be "device" or an array, got list'),
+        ("cuda", {}, 'must be "device" or an array, got str'),
     ],
 )
 def test_memory_that_does_not_fit_is_refused(device, photo, shape: Any, more: Any, message: str) -> None:
     codec = device.codec()
     stream = codec.encode(photo[:70, :90])
     zeros = np.zeros(shape if isinstance(shape, tuple) else (70, 90, 3), np.uint8)
-    out = "cuda" if shape == "cuda" else zeros if shape is None else device.picture(zeros, **more)
+    out = "cuda" if shape == "cuda" else zeros.tolist() if shape is None else device.picture(zeros, **more)
     with pytest.raises(InputError, match=message):
         codec.decode(stream, out=out)
     assert codec.decode(stream).shape == (70, 90, 3), "the codec goes on"
+
+
+def test_a_picture_may_go_into_the_memory_of_the_host(device, photo) -> None:
+    codec = device.codec()
+    stream = codec.encode(photo[:70, :90])
+    target = np.zeros((70, 90, 3), np.uint8)
+    assert codec.decode(stream, out=target) is target
+    np.testing.assert_array_equal(target, codec.decode(stream))
 
 
 def test_memory_of_the_host_is_refused(device: Device) -> None:
