@@ -214,9 +214,11 @@ def test_bad_images(name, tmp_path):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     Image.new("1", (4000, 4000)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    (line,) = fails("encode", tmp_path / "bomb.png", "-o", tmp_path / "out.rdc")
-    assert "16000000 pixels" in line
+    monkeypatch.setattr(
+        Image, "MAX_IMAGE_PIXELS", 1000
+    )  # which is for applications: --max-pixels is the limit here
+    (line,) = fails("encode", tmp_path / "bomb.png", "-o", tmp_path / "out.rdc", "--max-pixels", 1000000)
+    assert "4000x4000 is over 1000000 pixels" in line
 
 
 def test_cut_and_damaged_auxiliary_data_is_a_warning(stream, stream_bytes, tmp_path):

@@ -175,7 +175,11 @@ def test_metadata_goes_round(crop: np.ndarray, tmp_path: Path) -> None:
         assert given.info == image.info
         given.save(tmp_path / "c.png")
     image.save(tmp_path / "d.rdc", metadata=False, exif=exif)
-    assert Image.open(tmp_path / "d.rdc").info == {}
+    assert Image.open(tmp_path / "d.rdc").info == {
+        "exif": image.info["exif"]
+    }  # what was given, and nothing else
+    image.save(tmp_path / "e.rdc", metadata=False)
+    assert Image.open(tmp_path / "e.rdc").info == {}
 
 
 # --- errors -------------------------------------------------------------------------------------------------------
