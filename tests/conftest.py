@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis.strategies import SearchStrategy
 from onnx import TensorProto, helper, numpy_helper
@@ -22,6 +23,7 @@ from skimage import data
 from export.function_bodies import DOMAIN, FUNCTIONS, OPSET
 from rdc_codec import Codec, native
 from rdc_codec.bundle import DEFAULT
+from rdc_codec.cli import main
 
 settings.register_profile("patient", deadline=None)  # machines under load, timings are not what is tested
 settings.load_profile("patient")
@@ -125,6 +127,14 @@ def photo() -> np.ndarray:
 def photos() -> list[np.ndarray]:
     """Return three real photos, uint8, at most 512 pixels a side."""
     return [data.chelsea(), data.astronaut(), data.coffee()[:, 50:511]]
+
+
+def rdc(*arguments: object) -> Result:
+    """Run the command in this process. An exception that it let through fails the test here."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
 
 
 def require_gpu() -> None:

@@ -11,22 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from conftest import TINY
+from conftest import TINY, rdc
 from PIL import Image
 
 from rdc_codec import Codec, container
-from rdc_codec.cli import main
 
 WIDTH, HEIGHT = 97, 61
-
-
-def rdc(*arguments: object) -> Result:
-    """Run in this process. An exception that the command let through fails the test here."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def fails(*arguments: object) -> list[str]:

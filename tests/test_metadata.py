@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from conftest import rdc
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from rdc_codec import Codec, container
-from rdc_codec.cli import main
 from rdc_codec.container import ChunkType
 from rdc_codec.errors import (
     CorruptError,
@@ -235,13 +234,6 @@ def test_a_chunk_that_is_too_long_is_not_taken(tiny: Codec, picture: Image.Image
 
 
 # --- on the command line ------------------------------------------------------------------------------------------
-
-
-def rdc(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

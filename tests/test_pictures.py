@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from conftest import in_depth
+from conftest import in_depth, rdc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, features
 
 from rdc_codec import Codec, alpha, container
-from rdc_codec.cli import main
 from rdc_codec.container import ChunkType
 from rdc_codec.errors import CorruptError, DamagedMetadataWarning, InputError
 from rdc_codec.pixels import Rules, composite, planes_of, size_of, to_8bit
@@ -479,13 +477,6 @@ def test_a_tiff_file_that_lies_on_its_side_has_the_size_of_its_pixels(tiny: Code
 
 
 # --- on the command line ------------------------------------------------------------------------------------------
-
-
-def rdc(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from conftest import TINY
@@ -283,7 +284,6 @@ def test_the_shipped_model_is_made_when_it_is_first_needed(photo: np.ndarray, tm
 
 
 def test_imageio_reads_and_writes_streams(tiny: Codec, crop: np.ndarray, file: Path, tmp_path: Path) -> None:
-    iio = pytest.importorskip("imageio.v3")
     np.testing.assert_array_equal(iio.imread(file), tiny.decode(file.read_bytes()))
     iio.imwrite(tmp_path / "b.rdc", crop, quality=80)
     assert (tmp_path / "b.rdc").read_bytes() == tiny.encode(crop, quality=80)

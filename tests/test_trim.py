@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from conftest import DATA
+from conftest import DATA, rdc
 from hypothesis import given
 from hypothesis import strategies as st
 
 import rdc_codec
 import runtime
 from rdc_codec import Codec, container, trim
-from rdc_codec.cli import main
 from rdc_codec.container import ChunkType
 from rdc_codec.errors import (
     CorruptError,
@@ -168,13 +166,6 @@ def test_it_needs_no_model_and_is_in_both_packages(stream: bytes, tmp_path: Path
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
-
-
-def rdc(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_the_command_trims_files_and_folders(stream: bytes, tmp_path: Path) -> None:

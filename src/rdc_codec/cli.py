@@ -200,6 +200,14 @@ def _type_of_pictures(_: click.Context, option: click.Parameter, value: str | No
 
 
 _INPUTS = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=_Path())
+_STREAM_OUTPUT = click.option(
+    "-o",
+    "output",
+    metavar="OUT",
+    required=True,
+    type=_Path(output=True),
+    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file; - for stdout.",
+)
 _QUIET = click.option("--quiet", is_flag=True, help="No progress bar.")
 _JSON_LINES = click.option(
     "--json", "as_json", is_flag=True, help="Print a line of JSON for each file, and one with the sums."
@@ -252,14 +260,7 @@ def main() -> None:
 
 @main.command()
 @_INPUTS
-@click.option(
-    "-o",
-    "output",
-    metavar="OUT",
-    required=True,
-    type=_Path(output=True),
-    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file; - for stdout.",
-)
+@_STREAM_OUTPUT
 @click.option(
     "-q", "--quality", type=float, callback=_quality, help="0 to 100 (default: 50, unless there is a target)."
 )
@@ -477,14 +478,7 @@ def decode(
 
 @main.command()
 @_INPUTS
-@click.option(
-    "-o",
-    "output",
-    metavar="OUT",
-    required=True,
-    type=_Path(output=True),
-    help="Stream to write; a folder where it ends in / or the input is a folder or more than one file; - for stdout.",
-)
+@_STREAM_OUTPUT
 @click.option(
     "--layers",
     default="all",

@@ -29,7 +29,7 @@ from . import (
 )
 from .attachments import Attachments
 from .backends import BackendInfo
-from .backends.base import Backend, Inputs
+from .backends.base import Backend, Inputs, number
 from .backends.gpu_pool import GpuBackend
 from .bundle import HYPER_STRIDE, Bundle, folder_named
 from .container import ID_BYTES, MAX_SIDE, ChunkType, Header, from_fixed, number_within, to_fixed
@@ -744,18 +744,18 @@ class Codec:
     def _synthesis(self, coded: Symbols, header: Header, beta: float) -> _Parsed:
         """Decide which graph makes a picture of symbols."""
         planes = {"z1": coded.z1, "y1": coded.y1}
-        levels = {"base_level": _float(self.bundle.primary.level(header.base_quality))}
+        levels = {"base_level": number(self.bundle.primary.level(header.base_quality))}
         graph = "decode_base"
         if coded.slices:
             assert self.bundle.auxiliary is not None and coded.z2 is not None and coded.y2 is not None
             planes |= {"z2": coded.z2, "y2": coded.y2}
-            levels["aux_level"] = _float(self.bundle.auxiliary.level(header.aux_quality))
+            levels["aux_level"] = number(self.bundle.auxiliary.level(header.aux_quality))
             levels["slices"] = np.array([coded.slices], np.int32)
             if beta == 0 and "decode_people" in self.bundle.graphs:
                 graph = "decode_people"  # without making x1
             else:
                 graph = "decode_full"
-                levels["beta"] = _float(beta)
+                levels["beta"] = number(beta)
         return _Parsed(header, graph, planes, levels, coded.problem, beta)
 
     def _restore(
@@ -1019,7 +1019,3 @@ def _factor(scale: float) -> int:
 def _check_target(out: np.ndarray, shape: tuple[int, ...]) -> None:
     if out.dtype != np.uint8 or out.shape != shape or not out.flags.writeable:
         raise InputError(f"out must be a writable uint8 array of {shape}, got {out.dtype} {out.shape}")
-
-
-def _float(value: float) -> np.ndarray:
-    return np.array([value], np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import entropy_coding, rates, windows
+from .backends.base import number
 from .bundle import Bundle
 from .container import from_fixed, to_fixed
 from .entropy_coding import Symbols
@@ -64,7 +65,7 @@ class Steps:
         if self._a2 is None or self._a2[0] != base_quality:
             (a2,) = self._run("refine", {"pixels": self._pixels, "c1": c1})
             self._a2 = base_quality, a2
-        level = _float(self._bundle.auxiliary.level(aux_quality))
+        level = number(self._bundle.auxiliary.level(aux_quality))
         z2, y2 = self._run("code_aux", {"a2": self._a2[1], "c1": c1, "aux_level": level})
         both = Symbols(base.z1, base.y1, z2[0], y2[0], self._slices)
         return chunks + entropy_coding.write_auxiliary(both, self._bundle)
@@ -73,7 +74,7 @@ class Steps:
         if self._base is None or self._base[0] != quality:
             if self._a1 is None:
                 (self._a1,) = self._run("analyse", {"pixels": self._pixels})
-            level = _float(self._bundle.primary.level(quality))
+            level = number(self._bundle.primary.level(quality))
             z1, y1, c1 = self._run("code_base", {"a1": self._a1, "base_level": level})
             symbols = Symbols(z1[0], y1[0])
             self._base = quality, symbols, c1, entropy_coding.write_primary(symbols, self._bundle)
@@ -89,10 +90,10 @@ def code_at_once(
     run: Run, bundle: Bundle, pixels: Any, slices: int, base_quality: float, aux_quality: float, large: bool
 ) -> Symbols:
     """Return the symbols of a picture, made by a single graph, of a large one window by window."""
-    graph, levels = "encode_base", {"base_level": _float(bundle.primary.level(base_quality))}
+    graph, levels = "encode_base", {"base_level": number(bundle.primary.level(base_quality))}
     if slices and bundle.auxiliary is not None:
         graph = "encode_full"
-        levels["aux_level"] = _float(bundle.auxiliary.level(aux_quality))
+        levels["aux_level"] = number(bundle.auxiliary.level(aux_quality))
     if large:
         planes = windows.encode(pixels, lambda window: run(graph, {"pixels": window, **levels}))
     else:
@@ -101,10 +102,6 @@ def code_at_once(
     if len(planes) > 2:
         symbols.z2, symbols.y2, symbols.slices = planes[2], planes[3], slices
     return symbols
-
-
-def _float(value: float) -> np.ndarray:
-    return np.array([value], np.float32)
 
 
 class _Trials:

@@ -12,6 +12,11 @@ import numpy as np
 Inputs = Mapping[str, Any]  # name of the tensor -> array; "pixels" may be a picture in GPU memory
 
 
+def number(value: float) -> np.ndarray:
+    """Return a level or a beta of one picture as graphs take it, float32 [1]."""
+    return np.array([value], np.float32)
+
+
 @dataclass(frozen=True)
 class BackendInfo:
     """Says what a codec's networks run on.
