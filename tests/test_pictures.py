@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, features
 
-from rdc_codec import Codec, alpha, container
+from rdc_codec import Codec, container, stored
 from rdc_codec.container import ChunkType
 from rdc_codec.errors import CorruptError, DamagedMetadataWarning, InputError
 from rdc_codec.pixels import Rules, composite, planes_of, size_of, to_8bit
@@ -245,10 +245,10 @@ test_alpha_comes_back_exactly_in_depth = in_depth(
 @pytest.mark.parametrize("shape", [(1, 16383), (16384, 1), (3, 20000)])
 def test_planes_too_long_for_webp_are_png(shape: tuple[int, int]) -> None:
     plane = planes(shape, 3, "noise")
-    payload = alpha.pack(plane)
+    payload = stored.pack(plane)
     webp = max(shape) < 16384 and features.check("webp")
     assert payload[:4] == (b"RIFF" if webp else b"\x89PNG")
-    np.testing.assert_array_equal(alpha.unpack(memoryview(payload), *shape), plane)
+    np.testing.assert_array_equal(stored.unpack(memoryview(payload), *shape, channels=1), plane)
 
 
 def test_transparency_of_palettes_and_single_colours_is_kept(tiny: Codec) -> None:
@@ -424,7 +424,7 @@ def test_a_flipped_bit_in_alpha_costs_alpha(
 @settings(max_examples=200)
 def test_any_bytes_as_alpha_are_a_plane_or_corrupt(rest: bytes, start: bytes) -> None:
     try:
-        assert alpha.unpack(memoryview(start + rest), 8, 12).shape == (8, 12)
+        assert stored.unpack(memoryview(start + rest), 8, 12, channels=1).shape == (8, 12)
     except CorruptError as error:
         assert str(error)
 

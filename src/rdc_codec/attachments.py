@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from . import alpha, metadata
+from . import metadata, stored
 from .container import Chunk, ChunkState, ChunkType, Stream
 from .errors import CorruptError
 from .metadata import MAX_BYTES, Metadata
@@ -51,7 +51,7 @@ class Attachments:
             if (value := getattr(self.metadata, name)) is not None
         ]
         if self.alpha is not None:
-            found.append((ChunkType.ALPHA, alpha.pack(self.alpha)))
+            found.append((ChunkType.ALPHA, stored.pack(self.alpha)))
         if self.grey:
             found.append((ChunkType.GREY, _GREY))
         return found
@@ -110,7 +110,7 @@ def read(stream: Stream, kinds: Collection[ChunkType] = KINDS) -> Attachments:
 
     fields: dict[str, Any] = {name: take(kind, _bounded) for kind, name in _METADATA.items()}
     height, width = stream.header.height, stream.header.width
-    plane = take(ChunkType.ALPHA, lambda payload: alpha.unpack(payload, height, width))
+    plane = take(ChunkType.ALPHA, lambda payload: stored.unpack(payload, height, width, channels=1))
     grey = take(ChunkType.GREY, _mark)
     return Attachments(Metadata(**fields), plane, bool(grey), tuple(problems))
 

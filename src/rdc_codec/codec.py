@@ -24,6 +24,7 @@ from . import (
     lossless,
     pixels,
     rates,
+    stored,
     targets,
     windows,
 )
@@ -467,7 +468,7 @@ class Codec:
             self._host_pixels(picture)
         stream = stream_of((dials.dial, dials.base, dials.auxiliary), chunks_of(dials.slices, dials.base))
         if dials.min_psnr is not None and fidelity(stream) < dials.min_psnr:
-            exact = (ChunkType.LOSSLESS, lossless.pack(self._host_pixels(picture)))
+            exact = (ChunkType.LOSSLESS, stored.pack(self._host_pixels(picture)))
             interrupts.check()
             dial = dials.dial, dials.beside, dials.auxiliary
             stream = stream_of(dial, [*chunks_of(0, dials.beside), exact])

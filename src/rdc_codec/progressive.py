@@ -278,11 +278,11 @@ class ProgressiveDecoder:
     def _end_lossless(self, entry: Entry, payload: bytearray) -> None:
         assert self._head is not None
         header = self._head.header
-        found: Picture | str = f"is {ChunkState.DAMAGED.value}"
+        found: Picture | str = f"lossless picture is {ChunkState.DAMAGED.value}"
         if entry.fits(payload):
             found = lossless.unpack(payload, header.height, header.width)
         if isinstance(found, str):
-            self._exact_problem = f"lossless picture {found}"
+            self._exact_problem = found
         else:
             self._exact = found
 
