@@ -96,17 +96,18 @@ def _passes(branch: Branch, state: native.ScaleState, y: np.ndarray) -> list[tup
     return found
 
 
-def parsing_ms(codec: Codec, stream: bytes, rounds: int) -> dict[str, float]:
+def parsing_ms(codec: Codec, stream: bytes, rounds: int, threads: int) -> dict[str, float]:
     """Return what reading and writing a stream's symbols take: the integer networks, rANS each way, the container."""
     bundle = codec.bundle
     parsed = container.read(stream, max_pixels=codec.max_pixels)
     coded = entropy_coding.read(parsed, bundle, codec.slices)
 
     def integers() -> list[tuple[Branch, list[tuple[np.ndarray, np.ndarray]]]]:
-        state = bundle.primary.scale_state(coded.z1)
+        state = bundle.primary.scale_state(coded.z1, threads=threads)
         found = [(bundle.primary, _passes(bundle.primary, state, coded.y1))]
         if bundle.auxiliary is not None and coded.z2 is not None and coded.y2 is not None:
-            state = bundle.auxiliary.scale_state(np.concatenate([coded.z2, coded.z1]), coded.y1)
+            hyper = np.concatenate([coded.z2, coded.z1])
+            state = bundle.auxiliary.scale_state(hyper, coded.y1, threads=threads)
             found.append((bundle.auxiliary, _passes(bundle.auxiliary, state, coded.y2)))
         return found
 
@@ -150,7 +151,7 @@ def of_backend(
     ways: list[tuple[str, Layers]] = [("both branches", "all"), ("base only", "base")]
     for streams, layers in ways if codec.slices else ways[1:]:
         stream = codec.encode(picture, quality, layers)
-        parsing = parsing_ms(codec, stream, rounds)
+        parsing = parsing_ms(codec, stream, rounds, threads)
         for way, work in (
             ("encode", lambda layers=layers: codec.encode(picture, quality, layers)),
             ("decode", lambda stream=stream: codec.decode(stream)),

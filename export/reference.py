@@ -121,7 +121,9 @@ class _TorchBranch(Branch):
 
     network: ScaleNetwork
 
-    def scale_state(self, z: np.ndarray, other: np.ndarray | None = None, keep: bool = True) -> ScaleState:
+    def scale_state(
+        self, z: np.ndarray, other: np.ndarray | None = None, keep: bool = True, threads: int = 1
+    ) -> ScaleState:
         return _TorchState(self.network, z, other)  # type: ignore[return-value]
 
 

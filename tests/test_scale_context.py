@@ -36,10 +36,10 @@ def random_symbols(rng, channels, height, width):
     return np.clip(np.round(rng.laplace(0, spread, (channels, height, width))), -2047, 2047).astype(np.int32)
 
 
-def run(context, start, symbols, other, order=ORDER, dtype="int32"):
+def run(context, start, symbols, other, order=ORDER, dtype="int32", threads=1):
     """Return indexes of all passes as a plane, from a state that learns the symbols pass by pass."""
     symbols = symbols.astype(dtype)
-    state = ScaleState(context, start, None if other is None else other.astype(dtype), dtype)
+    state = ScaleState(context, start, None if other is None else other.astype(dtype), dtype, threads=threads)
     assert state.symbols.dtype == dtype
     passes = pass_of(symbols.shape, order)
     indexes = np.zeros(symbols.shape, np.uint8)
@@ -82,6 +82,25 @@ def test_equals_the_reference(seed, quarter, hidden, other, height, width, order
 
 
 test_equals_the_reference_in_depth = in_depth(test_equals_the_reference, examples=1000, **DRAWN)
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**32),
+    sides=st.sampled_from([(2, 6200), (4, 1600), (6, 1100), (80, 80), (3100, 2), (6200, 0), (60, 400)]),
+    threads=st.integers(2, 12),
+    other=st.sampled_from([0, 5]),
+)
+def test_threads_change_nothing(seed, sides, threads, other):
+    """Parts of a picture add to sums of their neighbours' rows, in whatever order."""
+    rng = np.random.default_rng(seed)
+    neighbours, heads, order = random_parts(rng, 8, 6, other)
+    start = rng.integers(0, 256, (14, *sides)).astype(np.uint8)
+    symbols = random_symbols(rng, 8, *sides)
+    more = random_symbols(rng, other, *sides) if other else None
+    context = ScaleContext(neighbours, heads, order)
+    alone = run(context, start, symbols, more, order, "int16")
+    assert np.array_equal(run(context, start, symbols, more, order, "int16", threads), alone)
 
 
 def test_a_state_may_keep_no_symbols():

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import in_depth, on_every_path
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdc_codec.native import ScaleNetwork
@@ -53,6 +53,26 @@ def test_equals_the_reference(seed, channels, kernels, height, width, shuffle):
 
 
 test_equals_the_reference_in_depth = in_depth(test_equals_the_reference, examples=1000, **DRAWN)
+
+
+@settings(max_examples=50)
+@given(
+    seed=st.integers(0, 2**32),
+    sides=st.sampled_from([(1, 500), (2, 200), (7, 60), (64, 9), (400, 1), (30, 40)]),
+    threads=st.integers(2, 12),
+    kernel=st.sampled_from([1, 3]),
+)
+def test_threads_change_nothing(seed, sides, threads, kernel):
+    rng = np.random.default_rng(seed)
+    network = ScaleNetwork([random_layer(rng, 6, 5, kernel, 127), random_layer(rng, 8, 6, 3, 63)], 2)
+    z = random_input(rng, 5, *sides)
+    assert np.array_equal(network(z, threads), network(z))
+
+
+def test_there_is_at_least_one_thread():
+    network = ScaleNetwork([random_layer(np.random.default_rng(0), 4, 1, 1, 63)], 2)
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        network(np.zeros((1, 4, 4), np.int16), threads=0)
 
 
 def test_the_shipped_shape():

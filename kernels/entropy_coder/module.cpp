@@ -212,25 +212,30 @@ std::unique_ptr<rdc::ScaleNetwork> make_network(nb::sequence items, int shuffle)
   return std::make_unique<rdc::ScaleNetwork>(layers, shuffle);
 }
 
+size_t thread_count(int threads) {
+  if (threads < 1) throw nb::value_error("threads must be at least 1");
+  return static_cast<size_t>(threads);
+}
+
 template <class Input>
-nb::object run_typed(const rdc::ScaleNetwork& network, const Input* z, size_t height, size_t width) {
+nb::object run_typed(const rdc::ScaleNetwork& network, const Input* z, size_t height, size_t width, size_t threads) {
   const size_t r = network.shuffle();
   std::unique_ptr<uint8_t[]> out;
   {
     nb::gil_scoped_release unlocked;
     out.reset(new uint8_t[network.channels() * height * r * width * r]);
-    network.run(z, height, width, out.get());
+    network.run(z, height, width, out.get(), threads);
   }
   return new_array(std::move(out), {network.channels(), height * r, width * r});
 }
 
-nb::object run_network(const rdc::ScaleNetwork& network, const Array& z) {
+nb::object run_network(const rdc::ScaleNetwork& network, const Array& z, int threads) {
   if (z.ndim() != 3 || z.shape(0) != network.inputs())
     throw nb::value_error(("z must have shape [" + std::to_string(network.inputs()) + ", h, w]").c_str());
-  const size_t h = z.shape(1), w = z.shape(2);
-  if (z.dtype() == nb::dtype<int8_t>()) return run_typed(network, require<int8_t>(z, "z", "int8", 3), h, w);
-  if (z.dtype() == nb::dtype<int16_t>()) return run_typed(network, require<int16_t>(z, "z", "int16", 3), h, w);
-  return run_typed(network, require<int32_t>(z, "z", "int32, int16 or int8", 3), h, w);
+  const size_t h = z.shape(1), w = z.shape(2), n = thread_count(threads);
+  if (z.dtype() == nb::dtype<int8_t>()) return run_typed(network, require<int8_t>(z, "z", "int8", 3), h, w, n);
+  if (z.dtype() == nb::dtype<int16_t>()) return run_typed(network, require<int16_t>(z, "z", "int16", 3), h, w, n);
+  return run_typed(network, require<int32_t>(z, "z", "int32, int16 or int8", 3), h, w, n);
 }
 
 // (weight, bias, shift, clip_max) of one half of a scale context.
@@ -282,13 +287,13 @@ std::unique_ptr<rdc::ScaleContext> make_context(nb::handle neighbours, nb::handl
 class ScaleState {
  public:
   ScaleState(const rdc::ScaleContext& context, const Array& start, const std::optional<Array>& other,
-             const std::string& dtype, bool keep) {
+             const std::string& dtype, bool keep, int threads) {
     const auto* first = require<uint8_t>(start, "start", "uint8", 3);
     if (start.shape(0) != context.latent() + context.hidden() || start.shape(1) % 2 || start.shape(2) % 2)
       throw nb::value_error("start must be [latent + hidden, height, width] with even sides");
     if (dtype != "int32" && dtype != "int16") throw nb::value_error("dtype must be int32 or int16");
     narrow_ = dtype == "int16";
-    const size_t height = start.shape(1), width = start.shape(2);
+    const size_t height = start.shape(1), width = start.shape(2), count = thread_count(threads);
     if ((context.other() != 0) != other.has_value())
       throw nb::value_error("other must be there exactly if the context has one");
     if (other) {
@@ -304,7 +309,7 @@ class ScaleState {
     if (keep && narrow_) symbols = zeros(narrow_plane_, height, width);
     if (keep && !narrow_) symbols = zeros(plane_, height, width);
     nb::gil_scoped_release unlocked;
-    state_ = std::make_unique<rdc::ScaleState>(context, first, height, width);
+    state_ = std::make_unique<rdc::ScaleState>(context, first, height, width, count);
     if (other && narrow_) state_->see(static_cast<const int16_t*>(other->data()));
     if (other && !narrow_) state_->see(static_cast<const int32_t*>(other->data()));
   }
@@ -423,7 +428,7 @@ NB_MODULE(native, m) {
 
   nb::class_<rdc::ScaleNetwork>(m, "ScaleNetwork")
       .def(nb::new_(&make_network), "layers"_a, "shuffle"_a = 4)
-      .def("__call__", &run_network, "z"_a);
+      .def("__call__", &run_network, "z"_a, "threads"_a = 1);
 
   nb::class_<rdc::ScaleContext>(m, "ScaleContext")
       .def(nb::new_(&make_context), "neighbours"_a, "heads"_a, "order"_a)
@@ -432,8 +437,10 @@ NB_MODULE(native, m) {
       .def_prop_ro("other", &rdc::ScaleContext::other);
 
   nb::class_<ScaleState>(m, "ScaleState")
-      .def(nb::init<const rdc::ScaleContext&, const Array&, const std::optional<Array>&, const std::string&, bool>(),
-           "context"_a, "start"_a, "other"_a = nb::none(), "dtype"_a = "int32", "keep"_a = true, nb::keep_alive<1, 2>())
+      .def(nb::init<const rdc::ScaleContext&, const Array&, const std::optional<Array>&, const std::string&, bool,
+                    int>(),
+           "context"_a, "start"_a, "other"_a = nb::none(), "dtype"_a = "int32", "keep"_a = true, "threads"_a = 1,
+           nb::keep_alive<1, 2>())
       .def("indexes", &ScaleState::indexes)
       .def("gather", &ScaleState::gather, "plane"_a)
       .def("add", &ScaleState::add, "symbols"_a)

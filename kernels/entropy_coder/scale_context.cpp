@@ -10,11 +10,13 @@
 
 #include "pair_sums.h"
 #include "simd.h"
+#include "workers.h"
 
 namespace rdc {
 namespace {
 
-constexpr int kMaxBits = 32;  // of a symbol's magnitude
+constexpr int kMaxBits = 32;                 // of a symbol's magnitude
+constexpr size_t kPositionsOfThread = 3072;  // fewer are not worth a thread: about 1 ms
 
 [[noreturn]] void fail(const std::string& message) { throw std::invalid_argument("scale context: " + message); }
 
@@ -142,31 +144,57 @@ ScaleContext::ScaleContext(const NeighbourLayer& neighbours, const HeadLayer& he
   }
 }
 
-ScaleState::ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width)
+ScaleState::ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width, size_t threads)
     : context_(context),
       height_(height),
       width_(width),
       quarter_(height / 2 * (width / 2)),
+      threads_(threads),
       start_(context.latent_ * height * width),
       sums_((height + 2) * (width + 2) * context.hidden_, 0) {
   const size_t pixels = height * width, latent = context.latent_;
-  for (size_t c = 0; c < latent; ++c)
-    for (size_t p = 0; p < pixels; ++p) start_[p * latent + c] = start[c * pixels + p];
-  const uint8_t* feature = start + latent * pixels;
-  for (size_t k = 0; k < context.hidden_; ++k)
-    for (size_t row = 0; row < height; ++row)
-      for (size_t column = 0; column < width; ++column)
-        sums_at(row + 1, column + 1)[k] = int32_t{*feature++} << context.shift_[k];
+  const uint8_t* features = start + latent * pixels;
+  in_parts(height, parts(), [&](size_t, size_t first, size_t last) {
+    for (size_t row = first; row < last; ++row) {  // by rows, whose channels fit into the cache together
+      uint8_t* guesses = start_.data() + row * width * latent;
+      for (size_t c = 0; c < latent; ++c)
+        for (size_t column = 0; column < width; ++column)
+          guesses[column * latent + c] = start[c * pixels + row * width + column];
+      for (size_t k = 0; k < context.hidden_; ++k)
+        for (size_t column = 0; column < width; ++column)
+          sums_at(row + 1, column + 1)[k] = int32_t{features[k * pixels + row * width + column]} << context.shift_[k];
+    }
+  });
+}
+
+size_t ScaleState::parts() const {
+  return std::max<size_t>(1, std::min(height_ / 2, parts_of(height_ * width_, kPositionsOfThread, threads_)));
+}
+
+template <class Work>
+void ScaleState::over_rows(const Work& work) const {
+  const size_t count = parts(), pairs = height_ / 2;  // of rows
+  // A symbol adds to the row before its own and to the one after it: the last two rows of a part wait for the others.
+  const auto own = [&](size_t last) { return last == pairs ? 2 * last : 2 * last - 2; };
+  in_parts(pairs, count, [&](size_t, size_t first, size_t last) { work(2 * first, own(last)); });
+  for (size_t part = 1; part < count; ++part) {
+    const size_t border = 2 * (pairs * part / count);
+    work(border - 2, border);
+  }
 }
 
 template <class Symbol>
 void ScaleState::see(const Symbol* other) {
   const AddTaps add = best_add_taps();
   const size_t hidden = context_.hidden_;
-  for (size_t input = context_.latent_; input < context_.inputs_; ++input)
-    for (size_t row = 0; row < height_; ++row)
-      for (size_t column = 0; column < width_; ++column)
-        spread(add, sums_at(row, column), (width_ + 2) * hidden, taps_of(input), hidden, *other++);
+  over_rows([&](size_t first, size_t last) {
+    for (size_t row = first; row < last; ++row)
+      for (size_t input = context_.latent_; input < context_.inputs_; ++input) {
+        const Symbol* symbols = other + ((input - context_.latent_) * height_ + row) * width_;
+        for (size_t column = 0; column < width_; ++column)
+          spread(add, sums_at(row, column), (width_ + 2) * hidden, taps_of(input), hidden, *symbols++);
+      }
+  });
 }
 
 void ScaleState::indexes(uint8_t* out) const {
@@ -175,17 +203,22 @@ void ScaleState::indexes(uint8_t* out) const {
   const auto pass = static_cast<size_t>(pass_);
   const size_t outputs = c.latent_ / kPasses, padded = c.blocks_ * kBlock;
   const RunRow run = best_run_row();
-  std::vector<int16_t> activations(2 * c.pairs_, 0);
-  for (size_t group = 0; group < kPasses; ++group) {
-    const size_t corner = c.corner_[pass][group], column = corner % 2, head = pass * kPasses + group;
-    uint8_t* result = out + group * outputs * quarter_;
-    for (size_t row = corner / 2; row < height_; row += 2, result += width_ / 2)
-      run({sums_at(row + 1, column + 1), 2 * c.hidden_, c.hidden_, c.pairs_, &c.bias_[pass * c.hidden_],
-           c.shift_.data(), c.clip_, &c.head_weights_[head * padded * 2 * c.pairs_], outputs,
-           &c.head_bias_[head * padded], &c.head_shift_[head * padded], c.head_clip_,
-           &start_[(row * width_ + column) * c.latent_ + group * outputs], 2 * c.latent_, result, quarter_, width_ / 2},
-          activations.data());
-  }
+  const size_t count = parts();
+  const size_t room = 2 * c.pairs_ + 64;  // so that no two threads write to one line of the cache
+  std::vector<int16_t> activations(count * room, 0);
+  in_parts(height_ / 2, count, [&](size_t part, size_t first, size_t last) {
+    for (size_t group = 0; group < kPasses; ++group) {
+      const size_t corner = c.corner_[pass][group], column = corner % 2, head = pass * kPasses + group;
+      uint8_t* result = out + group * outputs * quarter_ + first * (width_ / 2);
+      for (size_t row = 2 * first + corner / 2; row < 2 * last; row += 2, result += width_ / 2)
+        run({sums_at(row + 1, column + 1), 2 * c.hidden_, c.hidden_, c.pairs_, &c.bias_[pass * c.hidden_],
+             c.shift_.data(), c.clip_, &c.head_weights_[head * padded * 2 * c.pairs_], outputs,
+             &c.head_bias_[head * padded], &c.head_shift_[head * padded], c.head_clip_,
+             &start_[(row * width_ + column) * c.latent_ + group * outputs], 2 * c.latent_, result, quarter_,
+             width_ / 2},
+            &activations[part * room]);
+    }
+  });
 }
 
 template <class Symbol>
@@ -203,15 +236,17 @@ void ScaleState::add(const Symbol* symbols, Symbol* plane) {
   const size_t outputs = context_.latent_ / kPasses, hidden = context_.hidden_;
   const AddTaps add = best_add_taps();
   const bool last = pass_ + 1 == kPasses;  // nothing follows it that could use its sums
-  for (size_t c = 0; c < context_.latent_; ++c) {
-    const size_t corner = context_.corner_[pass_][c / outputs];
-    for (size_t row = corner / 2; row < height_; row += 2)
-      for (size_t column = corner % 2; column < width_; column += 2) {
-        if (plane) plane[(c * height_ + row) * width_ + column] = *symbols;
-        if (!last) spread(add, sums_at(row, column), (width_ + 2) * hidden, taps_of(c), hidden, *symbols);
-        ++symbols;
+  over_rows([&](size_t start, size_t end) {
+    for (size_t pair = start / 2; pair < end / 2; ++pair)  // by rows, whose sums fit into the cache together
+      for (size_t c = 0; c < context_.latent_; ++c) {
+        const size_t corner = context_.corner_[pass_][c / outputs], row = 2 * pair + corner / 2;
+        const Symbol* symbol = symbols + c * quarter_ + pair * (width_ / 2);
+        for (size_t column = corner % 2; column < width_; column += 2, ++symbol) {
+          if (plane) plane[(c * height_ + row) * width_ + column] = *symbol;
+          if (!last) spread(add, sums_at(row, column), (width_ + 2) * hidden, taps_of(c), hidden, *symbol);
+        }
       }
-  }
+  });
   ++pass_;
 }
 

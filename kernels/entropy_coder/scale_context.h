@@ -57,8 +57,8 @@ class ScaleContext {
 class ScaleState {
  public:
   // start: [latent + hidden, height, width], what the first half gives: first guess of each index, then features.
-  // height and width are even.
-  ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width);
+  // height and width are even. Works on at most so many threads, the caller's among them.
+  ScaleState(const ScaleContext& context, const uint8_t* start, size_t height, size_t width, size_t threads = 1);
 
   // Takes the symbols of the other branch, [other(), height, width]: once, before the first pass. Symbols are int16_t
   // or int32_t here and below, and may be anything that fits.
@@ -85,9 +85,14 @@ class ScaleState {
     return sums_.data() + (row * (width_ + 2) + column) * context_.hidden_;
   }
   const int16_t* taps_of(size_t input) const { return context_.taps_.data() + input * 9 * context_.hidden_; }
+  // Calls work(first, last) for ranges of rows, several at once, whose symbols add to no sums of each other.
+  template <class Work>
+  void over_rows(const Work& work) const;
+  size_t parts() const;  // of all rows
 
   const ScaleContext& context_;
   size_t height_, width_, quarter_;  // quarter_: latents of one channel in one pass
+  size_t threads_;
   int pass_ = 0;
   std::vector<uint8_t> start_;  // [height][width][latent]
   std::vector<int32_t> sums_;   // [height + 2][width + 2][hidden]

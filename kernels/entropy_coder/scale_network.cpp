@@ -11,11 +11,13 @@
 
 #include "pair_sums.h"
 #include "simd.h"
+#include "workers.h"
 
 namespace rdc {
 namespace {
 
-constexpr size_t kMaxPixels = 8;  // pixels computed together, at most
+constexpr size_t kMaxPixels = 8;         // pixels computed together, at most
+constexpr size_t kPixelsOfThread = 192;  // fewer are not worth a thread: about 1 ms
 
 [[noreturn]] void fail(size_t layer, const std::string& message) {
   throw std::invalid_argument("layer " + std::to_string(layer) + ": " + message);
@@ -110,11 +112,15 @@ using namespace rdc::portable;
 }  // namespace portable
 
 template <class Sink>
-void dispatch_layer(const PackedLayer& layer, const Plane& in, size_t height, size_t width, const Sink& sink) {
+void dispatch_layer(const PackedLayer& layer, const Plane& in, size_t height, size_t width, const Sink& sink,
+                    size_t threads) {
+  const size_t parts = std::min(height, parts_of(height * width, kPixelsOfThread, threads));
+  in_parts(height, parts, [&](size_t, size_t first, size_t last) {
 #ifdef RDC_X86
-  if (simd() != Simd::kScalar) return avx2::run_layer(layer, in, height, width, sink);
+    if (simd() != Simd::kScalar) return avx2::run_layer(layer, in, first, last, width, sink);
 #endif
-  portable::run_layer(layer, in, height, width, sink);
+    portable::run_layer(layer, in, first, last, width, sink);
+  });
 }
 
 void check_layer(const ScaleLayer& layer, size_t index, bool last) {
@@ -152,7 +158,7 @@ ScaleNetwork::ScaleNetwork(const std::vector<ScaleLayer>& layers, int shuffle) :
 ScaleNetwork::~ScaleNetwork() = default;
 
 template <class Input>
-void ScaleNetwork::run(const Input* z, size_t height, size_t width, uint8_t* out) const {
+void ScaleNetwork::run(const Input* z, size_t height, size_t width, uint8_t* out, size_t threads) const {
   if (height == 0 || width == 0) return;
   const size_t pixels = height * width;
   Plane plane(height, width, round_up(inputs_, 2));
@@ -167,7 +173,7 @@ void ScaleNetwork::run(const Input* z, size_t height, size_t width, uint8_t* out
 
   for (size_t k = 0; k + 1 < layers_.size(); ++k) {
     Plane next(height, width, layers_[k].blocks * kBlock);
-    dispatch_layer(layers_[k], plane, height, width, PlaneSink{next});
+    dispatch_layer(layers_[k], plane, height, width, PlaneSink{next}, threads);
     plane = std::move(next);
   }
 
@@ -176,11 +182,11 @@ void ScaleNetwork::run(const Input* z, size_t height, size_t width, uint8_t* out
   std::vector<size_t> offsets(outputs_);
   for (size_t o = 0; o < outputs_; ++o)
     offsets[o] = o / (r * r) * (height * r * out_width) + o % (r * r) / r * out_width + o % r;
-  dispatch_layer(layers_.back(), plane, height, width, ShuffleSink{out, offsets, r * out_width, r});
+  dispatch_layer(layers_.back(), plane, height, width, ShuffleSink{out, offsets, r * out_width, r}, threads);
 }
 
-template void ScaleNetwork::run(const int8_t*, size_t, size_t, uint8_t*) const;
-template void ScaleNetwork::run(const int16_t*, size_t, size_t, uint8_t*) const;
-template void ScaleNetwork::run(const int32_t*, size_t, size_t, uint8_t*) const;
+template void ScaleNetwork::run(const int8_t*, size_t, size_t, uint8_t*, size_t) const;
+template void ScaleNetwork::run(const int16_t*, size_t, size_t, uint8_t*, size_t) const;
+template void ScaleNetwork::run(const int32_t*, size_t, size_t, uint8_t*, size_t) const;
 
 }  // namespace rdc

@@ -43,9 +43,9 @@ class ScaleNetwork {
   size_t shuffle() const { return static_cast<size_t>(shuffle_); }
 
   // z: [inputs, height, width] within +-127 (std::invalid_argument otherwise);
-  // out: [channels, height * shuffle, width * shuffle].
+  // out: [channels, height * shuffle, width * shuffle]. On at most so many threads, the caller's among them.
   template <class Input>
-  void run(const Input* z, size_t height, size_t width, uint8_t* out) const;
+  void run(const Input* z, size_t height, size_t width, uint8_t* out, size_t threads = 1) const;
 
  private:
   std::vector<PackedLayer> layers_;

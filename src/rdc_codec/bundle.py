@@ -91,15 +91,18 @@ class Branch:
         """Return the position of a quality 0-100 in the gain table, 0 to levels - 1."""
         return quality / 100 * (self.levels - 1)
 
-    def scale_state(self, z: np.ndarray, other: np.ndarray | None = None, keep: bool = True) -> ScaleState:
+    def scale_state(
+        self, z: np.ndarray, other: np.ndarray | None = None, keep: bool = True, threads: int = 1
+    ) -> ScaleState:
         """Make the state that tells, pass by pass, which table each latent has. Symbols are int16.
 
         z: [hyper, h / 4, w / 4], in the auxiliary branch with the primary's z as further channels. other: there, the
-        primary's residual symbols [latent, h, w]. keep: have all symbols in the state's `symbols`.
+        primary's residual symbols [latent, h, w]. keep: have all symbols in the state's `symbols`. threads: that
+        share the work at most.
         """
-        start = self.scale_network(np.ascontiguousarray(z))
+        start = self.scale_network(np.ascontiguousarray(z), threads)
         seen = None if other is None else np.ascontiguousarray(other)
-        return ScaleState(self.scale_context, start, seen, "int16", keep)
+        return ScaleState(self.scale_context, start, seen, "int16", keep, threads)
 
 
 def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> bytes:

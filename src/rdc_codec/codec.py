@@ -22,6 +22,7 @@ from . import (
     forking,
     interrupts,
     lossless,
+    ordered,
     pixels,
     rates,
     stored,
@@ -69,6 +70,9 @@ Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
 DEFAULT_QUALITY = 50
 MAX_PIXELS = 1 << 27
 MAX_THREADS = 1024
+MAX_CODING_THREADS = (
+    8  # that share the entropy coding of a picture: rANS, which they wait for, is a fifth of it
+)
 SCALES = (1, 2, 4, 8)  # pixels of a side that a decoded pixel may stand for
 
 
@@ -139,11 +143,11 @@ class Codec:
     model: folder of a bundle, for TensorRT one with engines (export/to_engine.py); a `Bundle` that is loaded already;
     None for the one shipped with the package. backend: "auto" (the best that works), "onnxruntime" (on the CPU),
     "openvino", "onnxruntime-cuda" or "tensorrt"; or an object of yours that runs the bundle's graphs
-    (`rdc_codec.backends.Backend`), which the arguments after this one are not for. threads: of networks on the CPU
-    (None: all cores that the process may use). session_options: an onnxruntime.SessionOptions to use instead of
-    `threads`. device: number of the GPU (None: that of the calling thread's CUDA context, which is used as it is, else
-    the first); for OpenVINO the name of a device ("CPU", "GPU.0"). providers, provider_options: those of an
-    onnxruntime.InferenceSession, to run the networks on other devices through ONNX Runtime. cache_dir: folder where
+    (`rdc_codec.backends.Backend`), which the arguments after this one are not for. threads: of networks and of entropy
+    coding on the CPU (None: all cores that the process may use). session_options: an onnxruntime.SessionOptions to use
+    for the networks instead. device: number of the GPU (None: that of the calling thread's CUDA context, which is used
+    as it is, else the first); for OpenVINO the name of a device ("CPU", "GPU.0"). providers, provider_options: those of
+    an onnxruntime.InferenceSession, to run the networks on other devices through ONNX Runtime. cache_dir: folder where
     OpenVINO keeps what it compiled, for a faster next start (None: nothing is written).
     cuda_graphs: repeat what the GPU does for a size as one CUDA graph; off, it takes more of the CPU, but no other
     thread that waits for the whole device can meet a capture, in which that is an error (docs/backends.md).
@@ -186,6 +190,7 @@ class Codec:
         )
         self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
+        self._cores = min(threads or cores.limit() or os.cpu_count() or 1, MAX_CODING_THREADS)
         self.max_pixels = MAX_PIXELS
         self._made_of: dict[str, Any] = {
             "model": model if model is None or isinstance(model, Bundle) else self.bundle.path,
@@ -214,6 +219,10 @@ class Codec:
     def backend(self) -> BackendInfo:
         """Tells which backend is in use, on which device, and why it was taken; as a string it is a sentence."""
         return self._backend.info
+
+    def _coding_threads(self) -> int:
+        """Return how many threads share the entropy coding of a picture: in a batch, pictures share the cores."""
+        return max(1, self._cores // ordered.at_once())
 
     @property
     def slices(self) -> int:
@@ -448,7 +457,8 @@ class Codec:
             goal = dials.aim.of(picture.height, picture.width)
             if not goal.of_bytes:
                 self._host_pixels(picture)  # before anything is coded for nothing
-            steps = targets.Steps(run, self.bundle, picture.pixels, dials.slices, picture.large)
+            threads = self._coding_threads()
+            steps = targets.Steps(run, self.bundle, picture.pixels, dials.slices, picture.large, threads)
             return targets.reach(
                 goal,
                 self._implied,
@@ -462,7 +472,7 @@ class Codec:
             coded = targets.code_at_once(
                 run, self.bundle, picture.pixels, slices, base, dials.auxiliary, picture.large
             )
-            return entropy_coding.write(coded, self.bundle)
+            return entropy_coding.write(coded, self.bundle, self._coding_threads())
 
         if dials.min_psnr is not None:
             self._host_pixels(picture)
@@ -733,9 +743,8 @@ class Codec:
         if chunk is not None and beta < 1 and (count or not self.slices):
             exact = lossless.read(chunk, header.height, header.width)
         # Slices beside a picture without loss say nothing of it; the base has to be whole, whatever it is asked for.
-        coded = entropy_coding.read(
-            stream, self.bundle, 0 if beta == 1 or isinstance(exact, np.ndarray) else count
-        )
+        wanted = 0 if beta == 1 or isinstance(exact, np.ndarray) else count
+        coded = entropy_coding.read(stream, self.bundle, wanted, self._coding_threads())
         problem = exact if isinstance(exact, str) else coded.problem
         if strict and problem is not None:
             raise CorruptError(problem)
@@ -816,7 +825,7 @@ class Codec:
         `ProgressiveDecoder` says how it is used. Its picture of a stream, or of the beginning of one, is that of
         `decode`.
         """
-        return ProgressiveDecoder(self.bundle, self._head, self._restored)
+        return ProgressiveDecoder(self.bundle, self._head, self._restored, self._coding_threads())
 
     def _head(self, data: Buffer) -> container.Head:
         head = container.read_head(data, max_pixels=self.max_pixels)
@@ -858,7 +867,7 @@ class Codec:
         copy = container.copied(data)  # what is no buffer is an error; nothing below is one
         try:
             stream = self._stream(copy)
-            coded = entropy_coding.read(stream, self.bundle, self.slices)
+            coded = entropy_coding.read(stream, self.bundle, self.slices, self._coding_threads())
         except CodecError as error:
             return Report(False, False, 0, f"{type(error).__name__}: {error}")
         problems = list(attachments.read(stream).problems)
@@ -878,7 +887,7 @@ class Codec:
         primary_hyper, primary_latents and, where received, auxiliary_hyper, auxiliary_latents (zeros in
         slices that were not received). Raises and warns as `decode` does.
         """
-        coded = entropy_coding.read(self._stream(data), self.bundle, self.slices)
+        coded = entropy_coding.read(self._stream(data), self.bundle, self.slices, self._coding_threads())
         _warn(coded.problem)
         found = {"primary_hyper": coded.z1, "primary_latents": coded.y1}
         if coded.z2 is not None and coded.y2 is not None:

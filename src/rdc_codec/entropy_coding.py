@@ -59,29 +59,33 @@ def _read_pass(decoder: Decoder, state: ScaleState, tables: Tables) -> None:
     state.add(decoder.read(state.indexes(), tables, SYMBOL_LIMIT, "int16"))
 
 
-def write(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
-    """Return the chunks of a picture in stream order, with `symbols.slices` auxiliary slices."""
-    return write_primary(symbols, bundle) + write_auxiliary(symbols, bundle)
+def write(symbols: Symbols, bundle: Bundle, threads: int = 1) -> list[tuple[int, bytes]]:
+    """Return the chunks of a picture in stream order, with `symbols.slices` auxiliary slices.
+
+    threads: that share the work at most, here and below.
+    """
+    return write_primary(symbols, bundle, threads) + write_auxiliary(symbols, bundle, threads)
 
 
-def write_primary(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
+def write_primary(symbols: Symbols, bundle: Bundle, threads: int = 1) -> list[tuple[int, bytes]]:
     """Return the primary chunk of a picture."""
     interrupts.check()
     y1 = np.ascontiguousarray(symbols.y1, np.int16)
-    state = bundle.primary.scale_state(symbols.z1, keep=False)
+    state = bundle.primary.scale_state(symbols.z1, keep=False, threads=threads)
     parts = [_hyper_part(symbols.z1, bundle.primary)]
     parts += [_pass_part(state, y1, bundle.primary.latent_tables) for _ in range(PASSES)]
     return [(ChunkType.PRIMARY, native.encode_parts(parts))]
 
 
-def write_auxiliary(symbols: Symbols, bundle: Bundle) -> list[tuple[int, bytes]]:
+def write_auxiliary(symbols: Symbols, bundle: Bundle, threads: int = 1) -> list[tuple[int, bytes]]:
     """Return the auxiliary chunks of a picture, `symbols.slices` of them."""
     chunks: list[tuple[int, bytes]] = []
     if symbols.slices:
         assert bundle.auxiliary is not None and symbols.z2 is not None and symbols.y2 is not None
         branch, y2 = bundle.auxiliary, np.ascontiguousarray(symbols.y2, np.int16)
         y1 = np.ascontiguousarray(symbols.y1, np.int16)
-        state = branch.scale_state(np.concatenate([symbols.z2, symbols.z1]), y1, keep=False)
+        hyper = np.concatenate([symbols.z2, symbols.z1])
+        state = branch.scale_state(hyper, y1, keep=False, threads=threads)
         for s in range(symbols.slices):
             interrupts.check()
             parts = [_hyper_part(symbols.z2, branch)] if s == 0 else []
@@ -96,9 +100,9 @@ class SymbolReader:
     symbols: what was read so far, None before the primary chunk. For one thread.
     """
 
-    def __init__(self, header: Header, bundle: Bundle) -> None:
-        """Start with the picture that a header describes."""
-        self._bundle = bundle
+    def __init__(self, header: Header, bundle: Bundle, threads: int = 1) -> None:
+        """Start with the picture that a header describes. threads: that share the work at most."""
+        self._bundle, self._threads = bundle, threads
         self._sides = -(-header.height // HYPER_STRIDE), -(-header.width // HYPER_STRIDE)
         self._state: ScaleState | None = None  # of the auxiliary branch
         self.symbols: Symbols | None = None
@@ -109,7 +113,7 @@ class SymbolReader:
         try:
             decoder = Decoder(payload)
             z1 = _read_hyper(decoder, branch, *self._sides)
-            state = branch.scale_state(z1)
+            state = branch.scale_state(z1, threads=self._threads)
             for _ in range(PASSES):
                 _read_pass(decoder, state, branch.latent_tables)
             decoder.finish()
@@ -131,7 +135,8 @@ class SymbolReader:
             z2, state = symbols.z2, self._state
             if z2 is None or state is None:
                 z2 = _read_hyper(decoder, branch, *self._sides)
-                state = branch.scale_state(np.concatenate([z2, symbols.z1]), symbols.y1)
+                hyper = np.concatenate([z2, symbols.z1])
+                state = branch.scale_state(hyper, symbols.y1, threads=self._threads)
             latents = decoder.read(state.indexes(), branch.latent_tables, SYMBOL_LIMIT, "int16")
             decoder.finish()  # nothing of a damaged slice may reach the picture
             state.add(latents)
@@ -143,12 +148,13 @@ class SymbolReader:
         return True
 
 
-def read(stream: Stream, bundle: Bundle, layers: int) -> Symbols:
+def read(stream: Stream, bundle: Bundle, layers: int, threads: int = 1) -> Symbols:
     """Read the symbols of a stream with at most `layers` auxiliary slices (no more than the model has).
 
+    threads: that share the work at most; rANS itself is done by the caller's.
     Raises TruncatedError or CorruptError for primary data; auxiliary damage ends up in `problem`.
     """
-    reader = SymbolReader(stream.header, bundle)
+    reader = SymbolReader(stream.header, bundle, threads)
     symbols = reader.read_primary(stream.primary())
     auxiliary = stream.auxiliary(layers)
     symbols.problem = auxiliary.problem

@@ -49,8 +49,13 @@ class ScaleNetwork:
         ],
         shuffle: int = 4,
     ) -> None: ...
-    def __call__(self, z: NDArray[np.int32] | NDArray[np.int16] | NDArray[np.int8]) -> NDArray[np.uint8]:
-        """Return uint8 [C, h * shuffle, w * shuffle] of z [in, h, w], which lies within +-127."""
+    def __call__(
+        self, z: NDArray[np.int32] | NDArray[np.int16] | NDArray[np.int8], threads: int = 1
+    ) -> NDArray[np.uint8]:
+        """Return uint8 [C, h * shuffle, w * shuffle] of z [in, h, w], which lies within +-127.
+
+        threads: that share the work at most, the caller's among them; the result is the same.
+        """
 
 class ScaleContext:
     """Is the second half of the integer network: it tells the tables of latents in four passes; normative.
@@ -89,11 +94,12 @@ class ScaleState:
         other: NDArray[np.int32] | NDArray[np.int16] | None = None,
         dtype: Literal["int32", "int16"] = "int32",
         keep: bool = True,
+        threads: int = 1,
     ) -> None:
         """start: what the ScaleNetwork gives, [latent + hidden, h, w]: first guess of every index, then features.
 
         h and w are even. other: symbols of another branch [other, h, w], if the context has that. dtype: of all
-        symbols, here and below. keep: have `symbols`.
+        symbols, here and below. keep: have `symbols`. threads: that share the work of each call at most.
         """
 
     def indexes(self) -> NDArray[np.uint8]:

@@ -43,12 +43,14 @@ class ProgressiveDecoder:
         bundle: Bundle,
         read_head: Callable[[Buffer], Head],
         restore: Callable[[Symbols, Header, float], Picture],
+        threads: int = 1,
     ) -> None:
         """Start with nothing.
 
         read_head: parses and checks header and directory. restore: makes a picture of symbols with the networks.
+        threads: that share the reading of symbols.
         """
-        self._bundle = bundle
+        self._bundle, self._threads = bundle, threads
         self._read_head = read_head
         self._restore = restore
         self._head: Head | None = None
@@ -228,7 +230,7 @@ class ProgressiveDecoder:
             elif entry.type == ChunkType.LOSSLESS:
                 self._steps.append(_Step("lossless", end, entry.type))
         self._steps.append(_Step("end", end))
-        self._reader = SymbolReader(head.header, self._bundle)
+        self._reader = SymbolReader(head.header, self._bundle, self._threads)
         self._head = head
 
     def _take_chunks(self, piece: memoryview) -> None:

@@ -35,10 +35,13 @@ class Steps:
     """Codes one picture at any quality. What does not depend on it, or on what has changed of it, is kept.
 
     run: of a backend. pixels: as the graphs take them, or large: a picture, uint8 [H, W, 3], that is coded in windows,
-    of which nothing is kept. slices: auxiliary slices to write (0: the base alone).
+    of which nothing is kept. slices: auxiliary slices to write (0: the base alone). threads: that share entropy coding.
     """
 
-    def __init__(self, run: Run, bundle: Bundle, pixels: Any, slices: int, large: bool) -> None:
+    def __init__(
+        self, run: Run, bundle: Bundle, pixels: Any, slices: int, large: bool, threads: int = 1
+    ) -> None:
+        self._threads = threads
         self._run, self._bundle, self._pixels, self._slices, self._large = run, bundle, pixels, slices, large
         self._in_steps = not large and set(STEPS[: 4 if slices else 2]) <= set(bundle.graphs)
         self._a1: np.ndarray | None = None
@@ -57,7 +60,7 @@ class Steps:
     def chunks(self, base_quality: float, aux_quality: float) -> Chunks:
         """Return the chunks of the picture, of which base alone needs no auxiliary quality."""
         if not self._in_steps:
-            return entropy_coding.write(self._at_once(base_quality, aux_quality), self._bundle)
+            return entropy_coding.write(self._at_once(base_quality, aux_quality), self._bundle, self._threads)
         _, base, c1, chunks = self._coded_base(base_quality)
         if not self._slices:
             return chunks
@@ -68,7 +71,7 @@ class Steps:
         level = number(self._bundle.auxiliary.level(aux_quality))
         z2, y2 = self._run("code_aux", {"a2": self._a2[1], "c1": c1, "aux_level": level})
         both = Symbols(base.z1, base.y1, z2[0], y2[0], self._slices)
-        return chunks + entropy_coding.write_auxiliary(both, self._bundle)
+        return chunks + entropy_coding.write_auxiliary(both, self._bundle, self._threads)
 
     def _coded_base(self, quality: float) -> tuple[float, Symbols, np.ndarray, Chunks]:
         if self._base is None or self._base[0] != quality:
@@ -77,7 +80,8 @@ class Steps:
             level = number(self._bundle.primary.level(quality))
             z1, y1, c1 = self._run("code_base", {"a1": self._a1, "base_level": level})
             symbols = Symbols(z1[0], y1[0])
-            self._base = quality, symbols, c1, entropy_coding.write_primary(symbols, self._bundle)
+            chunks = entropy_coding.write_primary(symbols, self._bundle, self._threads)
+            self._base = quality, symbols, c1, chunks
         return self._base
 
     def _at_once(self, base_quality: float, aux_quality: float) -> Symbols:
