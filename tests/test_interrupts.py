@@ -55,6 +55,22 @@ def test_a_call_ends_at_its_deadline(
     assert isinstance(caught.value, CodecError)
 
 
+def test_in_a_batch_every_picture_has_its_own_deadline(
+    shipped: Codec, large: np.ndarray, large_stream: bytes
+) -> None:
+    small = large[:64, :64]
+    list(shipped.decode_batch(shipped.encode_batch([small], workers=1), workers=1))  # loads the networks
+    found = list(shipped.encode_batch([small, large, small], timeout=1, on_error="return", workers=1))
+    assert found[0] == found[2] == shipped.encode(small)
+    assert isinstance(found[1], DeadlineError) and found[1].index == 1
+    assert str(found[1]) == "not done within 1 s"
+    with pytest.raises(DeadlineError) as caught:
+        list(shipped.decode_batch([found[0], large_stream], timeout=0.5, workers=1))
+    assert caught.value.index == 1
+    with pytest.raises(InputError, match="timeout must be"):
+        shipped.encode_batch([small], timeout=0)
+
+
 def test_a_codec_goes_on_after_a_deadline(shipped: Codec, large: np.ndarray, photo: np.ndarray) -> None:
     before = shipped.encode(photo)
     with pytest.raises(DeadlineError):

@@ -315,6 +315,7 @@ class Codec:
         target_bpp: float | None = ...,
         target_psnr: float | None = ...,
         min_psnr: float | None = ...,
+        timeout: float | None = ...,
     ) -> Iterator[bytes]: ...
 
     @overload
@@ -336,6 +337,7 @@ class Codec:
         target_bpp: float | None = ...,
         target_psnr: float | None = ...,
         min_psnr: float | None = ...,
+        timeout: float | None = ...,
     ) -> Iterator[bytes | CodecError]: ...
 
     def encode_batch(
@@ -356,6 +358,7 @@ class Codec:
         target_bpp: float | None = None,
         target_psnr: float | None = None,
         min_psnr: float | None = None,
+        timeout: float | None = None,
     ) -> Iterator[Any]:
         """Code many pictures and yield their streams in order, the same bytes as `encode` gives one by one.
 
@@ -367,8 +370,8 @@ class Codec:
 
         on_error: "raise" ends the iteration with the first error, in place of its result; "return" yields a picture's
         CodecError in the place of its stream and goes on. Either way the error's `index` tells the picture, from 0.
-        Errors of `images` itself are raised. The other arguments are those of `encode`, targets those of
-        each picture.
+        Errors of `images` itself are raised. The other arguments are those of `encode`, targets and timeout those
+        of each picture, whose seconds count from when it is begun.
         """
         goals = target_bytes, target_bpp, target_psnr, min_psnr
         dials = self._dials(quality, layers, base_quality, aux_quality, *goals)
@@ -380,7 +383,7 @@ class Codec:
         def work(picture: _Picture) -> bytes:
             return self._code(picture, dials, self._take_turns)
 
-        return _batch(take, work, images, workers, on_error)
+        return _batch(take, work, images, workers, on_error, timeout)
 
     def _dials(
         self,
@@ -672,6 +675,8 @@ class Codec:
         layers: Layers | None = ...,
         workers: int | None = ...,
         on_error: Literal["raise"] = ...,
+        *,
+        timeout: float | None = ...,
     ) -> Iterator[Picture]: ...
 
     @overload
@@ -683,6 +688,7 @@ class Codec:
         workers: int | None = ...,
         *,
         on_error: OnError,
+        timeout: float | None = ...,
     ) -> Iterator[Picture | CodecError]: ...
 
     def decode_batch(
@@ -692,10 +698,12 @@ class Codec:
         layers: Layers | None = None,
         workers: int | None = None,
         on_error: OnError = "raise",
+        *,
+        timeout: float | None = None,
     ) -> Iterator[Any]:
         """Restore the pictures of many streams, in order, as `decode` does one by one.
 
-        workers and on_error are as for `encode_batch`, and buffers may be filled again as there. A
+        workers, on_error and timeout are as for `encode_batch`, and buffers may be filled again as there. A
         DamagedAuxiliaryWarning is given when its picture is taken.
         """
         number_within(beta, 1, "beta")
@@ -704,7 +712,7 @@ class Codec:
         def work(data: Buffer) -> tuple[Picture, str | None]:
             return self._decode(data, beta, layers, self._take_turns)
 
-        return _unpacked(_batch(container.copied, work, streams, workers, on_error))
+        return _unpacked(_batch(container.copied, work, streams, workers, on_error, timeout))
 
     def _take_turns(self, graph: str, inputs: Inputs) -> list[np.ndarray]:
         if self._backend.parallel:
@@ -945,10 +953,12 @@ def _batch(
     items: Iterable[Item],
     workers: int | None,
     on_error: OnError,
+    timeout: float | None,
 ) -> Generator[Any, None, None]:
     """Yield results in order, and with on_error "return" errors in their places; every error knows its index."""
     if on_error not in ("raise", "return"):
         raise InputError(f'on_error must be "raise" or "return", got {on_error!r}')
+    seconds = interrupts.checked_timeout(timeout)
 
     def numbered(index: int, error: CodecError) -> CodecError:
         error.index = index
@@ -967,7 +977,8 @@ def _batch(
         if isinstance(given, CodecError):
             return given
         try:
-            return work(given)
+            with interrupts.within(seconds):
+                return work(given)
         except CodecError as error:
             return numbered(index, error)
 

@@ -63,10 +63,10 @@ class Stop:
 
     def check(self) -> None:
         """Raise Stopped if the work should end, DeadlineError if it is late."""
-        if self.is_set:
-            raise Stopped("nobody waits for this any more")
         if not self.remaining:
             raise DeadlineError(f"not done within {self._seconds:g} s")
+        if self.is_set:
+            raise Stopped("nobody waits for this any more")
         if self._parent is not None:
             self._parent.check()
 
@@ -181,6 +181,24 @@ def call(work: Callable[[], Result], timeout: float | None, movable: bool, large
     try:
         return work()
     finally:
+        _CURRENT.reset(token)
+
+
+@contextlib.contextmanager
+def within(seconds: float | None) -> Iterator[None]:
+    """End what is done in this context with DeadlineError after so many seconds (None: never), in its own thread."""
+    if seconds is None:
+        yield
+        return
+    stop = Stop(seconds, current())
+    timer = threading.Timer(seconds + 0.001, stop.set)  # ends a network, which asks nobody
+    timer.daemon = True
+    token = _CURRENT.set(stop)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
         _CURRENT.reset(token)
 
 
