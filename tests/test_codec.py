@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import pickle
+import shutil
 import struct
 import subprocess
 import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -525,3 +529,37 @@ def test_what_is_no_backend_is_refused(tiny) -> None:
         Codec(TINY, backend=object())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="made by name"):
         Codec(TINY, backend=Recording(tiny.bundle), threads=2)
+
+
+# --- a bundle that is pinned ----------------------------------------------------------------------
+
+
+def test_a_bundle_may_be_pinned_by_its_sha256(tmp_path: Path) -> None:
+    digest = hashlib.sha256((TINY / "manifest.json").read_bytes()).hexdigest()
+    codec = Codec(TINY, sha256=digest.upper())
+    assert codec.bundle.sha256 == digest
+    Codec(codec.bundle, sha256=digest)
+    assert pickle.loads(pickle.dumps(codec)).bundle.sha256 == digest
+    for model in (None, codec.bundle):
+        with pytest.raises(WrongModelError, match=f"not {'0' * 64}"):
+            Codec(model, sha256="0" * 64)
+    for wrong in ("0" * 63, "g" * 64, b"0" * 64, 5):
+        with pytest.raises(InputError, match="sha256 must be 64 hexadecimal digits"):
+            Codec(TINY, sha256=wrong)  # type: ignore[arg-type]
+
+
+def test_a_pinned_bundle_that_is_changed_is_not_loaded(tmp_path: Path) -> None:
+    """Neither with its checksums as they were nor with new ones."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(TINY, folder)
+    digest = Codec(folder).bundle.sha256
+    with (folder / "weights.bin").open("r+b") as file:
+        file.write(b"\1")
+    with pytest.raises(CorruptError, match=r"weights\.bin"):
+        Codec(folder, sha256=digest)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["weights.bin"] = hashlib.sha256((folder / "weights.bin").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert Codec(folder).bundle.sha256 != digest
+    with pytest.raises(WrongModelError, match=digest):
+        Codec(folder, sha256=digest)

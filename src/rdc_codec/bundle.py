@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import CorruptError, InputError, UnsupportedError, _text_of
+from .errors import CorruptError, InputError, UnsupportedError, WrongModelError, _text_of
 from .native import ScaleContext, ScaleNetwork, ScaleState, Tables
 
 FORMAT = 2
@@ -28,6 +29,7 @@ PASS_ORDER = [[0, 2], [3, 1]]  # docs/bitstream.md; the graphs have it built in
 SYMBOL_LIMIT = 2047
 HYPER_LIMIT = 127
 DEFAULT = Path(__file__).parent / "bundle"
+MANIFEST = "manifest.json"
 WEIGHTS = "weights.bin"  # of all graphs
 
 
@@ -142,14 +144,21 @@ class Bundle:
 
     Raises InputError if there is no bundle, UnsupportedError or CorruptError if it cannot be used.
 
-    parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name -> tensors. primary,
-    auxiliary (None in a single-branch model): see `Branch`.
+    path: its folder (None: the one shipped with the package). sha256: what `sha256` has to be, or WrongModelError is
+    raised before anything else of the folder is read.
+
+    sha256: SHA-256 of manifest.json in hexadecimal, and so of the whole bundle: the manifest has the SHA-256 of every
+    other file. parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name ->
+    tensors. primary, auxiliary (None in a single-branch model): see `Branch`.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, sha256: str | None = None) -> None:
         # Graphs are loaded when they are first used.
         self.path = DEFAULT.resolve() if path is None else folder_named(path, "model")
-        self.manifest = self._read_manifest()
+        text = self._read_manifest()
+        self.sha256 = hashlib.sha256(text).hexdigest()
+        self.check_sha256(sha256)
+        self.manifest = self._parsed_manifest(text)
         if self.manifest.get("format") != FORMAT:
             raise UnsupportedError(
                 f"{self.path}: bundle format {self.manifest.get('format')!r}, this runtime knows {FORMAT}"
@@ -174,16 +183,30 @@ class Bundle:
         """Pickle and copy a bundle by its path."""
         return Bundle, (self.path,)
 
-    def _read_manifest(self) -> dict[str, Any]:
-        path = self.path / "manifest.json"
+    def check_sha256(self, expected: str | None) -> None:
+        """Raise WrongModelError unless the bundle is the one that is expected (None: any), InputError for no digest."""
+        if expected is None:
+            return
+        if not isinstance(expected, str) or not re.fullmatch("[0-9a-fA-F]{64}", expected):
+            raise InputError(f"sha256 must be 64 hexadecimal digits or None, got {expected!r}")
+        if expected.lower() != self.sha256:
+            raise WrongModelError(
+                f"the bundle at {self.path} has SHA-256 {self.sha256}, not {expected.lower()}"
+            )
+
+    def _read_manifest(self) -> bytes:
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            return (self.path / MANIFEST).read_bytes()
         except OSError as error:
             raise InputError(f"no model bundle at {self.path}: {error.strerror}") from None
+
+    def _parsed_manifest(self, text: bytes) -> dict[str, Any]:
+        try:
+            manifest = json.loads(text.decode("utf-8"))
         except ValueError:
-            raise CorruptError(f"{path} is not JSON") from None
+            raise CorruptError(f"{self.path / MANIFEST} is not JSON") from None
         if not isinstance(manifest, dict):
-            raise CorruptError(f"{path} is not a manifest")
+            raise CorruptError(f"{self.path / MANIFEST} is not a manifest")
         return manifest
 
     def _check_manifest(self) -> None:

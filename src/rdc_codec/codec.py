@@ -148,7 +148,8 @@ class Codec:
     for the networks instead. device: number of the GPU (None: that of the calling thread's CUDA context, which is used
     as it is, else the first); for OpenVINO the name of a device ("CPU", "GPU.0"). providers, provider_options: those of
     an onnxruntime.InferenceSession, to run the networks on other devices through ONNX Runtime. cache_dir: folder where
-    OpenVINO keeps what it compiled, for a faster next start (None: nothing is written).
+    OpenVINO keeps what it compiled, for a faster next start (None: nothing is written). sha256: of the bundle to be
+    used (`Codec.bundle.sha256`), 64 hexadecimal digits: another one is a WrongModelError.
     cuda_graphs: repeat what the GPU does for a size as one CUDA graph; off, it takes more of the CPU, but no other
     thread that waits for the whole device can meet a capture, in which that is an error (docs/backends.md).
 
@@ -171,6 +172,7 @@ class Codec:
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         provider_options: Sequence[Mapping[str, Any]] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        sha256: str | None = None,
     ) -> None:
         if model is not None and not isinstance(model, str | os.PathLike | Bundle):
             raise InputError(f"model must be the path of a bundle, a Bundle or None, got {model!r}")
@@ -178,7 +180,8 @@ class Codec:
         cache_dir = None if cache_dir is None else str(folder_named(cache_dir, "cache_dir"))
         if type(cuda_graphs) is not bool:
             raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
-        self.bundle = model if isinstance(model, Bundle) else Bundle(model)
+        self.bundle = model if isinstance(model, Bundle) else Bundle(model, sha256)
+        self.bundle.check_sha256(sha256)
         options = backends.BackendOptions(
             threads,
             session_options,
@@ -202,6 +205,7 @@ class Codec:
             "providers": providers,
             "provider_options": provider_options,
             "cache_dir": cache_dir,
+            "sha256": sha256,
         }
         forking.register(self)
 
