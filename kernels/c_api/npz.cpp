@@ -114,6 +114,7 @@ Array parse_npy(View file) {
 size_t Array::count() const { return bytes.size() / item_bytes(type); }
 
 std::string Array::shape_text() const {
+  if (shape.empty()) return "(1,)";
   std::string text = "(";
   for (size_t k = 0; k < shape.size(); ++k) text += (k ? ", " : "") + std::to_string(shape[k]);
   return text + (shape.size() == 1 ? ",)" : ")");

@@ -16,7 +16,7 @@ struct Array {
   std::vector<uint8_t> bytes;
 
   size_t count() const;
-  std::string shape_text() const;  // as Python writes a tuple
+  std::string shape_text() const;  // as Python writes a tuple; that of a scalar is (1,), as identities have it
 
   // Throws Error with RDC_CORRUPT where the type is not that of T. T: int8_t, uint8_t, uint16_t or int32_t.
   template <class T>
