@@ -326,7 +326,7 @@ def made_streams(draw: st.DrawFn) -> bytes:
     return data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 3)) == 0 else data
 
 
-@settings(max_examples=700)
+@settings(max_examples=400)
 @given(made_streams(), st.sampled_from([MANY, 1, 4096]))
 def test_every_header_with_a_right_checksum(library: CLibrary, data: bytes, max_pixels: int) -> None:
     assert_same_container(library, data, max_pixels)
