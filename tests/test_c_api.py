@@ -9,6 +9,7 @@ import ctypes
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import struct
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from c_library import (
     SOURCE,
@@ -672,10 +674,6 @@ def test_memory_stays_within_what_is_stated(c_build: Path, tmp_path: Path) -> No
 
 def installed_onnxruntime(folder: Path) -> Path | None:
     """Lay out ONNX Runtime's C headers, if they are on this machine, beside the library of the Python package."""
-    import os
-
-    import onnxruntime
-
     places = [
         Path(os.environ.get("ONNXRUNTIME_ROOT", "/nowhere")) / "include",
         Path("/usr/include/onnxruntime"),
