@@ -52,7 +52,7 @@ PLANES = {"primary_hyper": "z1", "primary_latents": "y1", "auxiliary_hyper": "z2
 MANY = 1 << 48
 TYPES = (np.int32, np.int16)
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the compiler
 
 
 @pytest.fixture(scope="session")
