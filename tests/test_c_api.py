@@ -39,7 +39,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_library import CMAKE
 
-from rdc_codec import Codec, container, pixels
+from rdc_codec import Codec, conformance, container, pixels
 from rdc_codec.container import ChunkType
 from rdc_codec.entropy_coding import Symbols, write
 from rdc_codec.errors import CodecError
@@ -50,6 +50,7 @@ GOLDEN = {path.stem: path.read_bytes() for path in sorted((DATA / "golden").glob
 SMALLEST = min(GOLDEN.values(), key=len)
 PLANES = {"primary_hyper": "z1", "primary_latents": "y1", "auxiliary_hyper": "z2", "auxiliary_latents": "y2"}
 MANY = 1 << 48
+KIT = Path(__file__).parent / "conformance"
 TYPES = (np.int32, np.int16)
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the compiler
@@ -176,6 +177,28 @@ def test_pinned_streams_have_their_symbols_and_symbols_their_bytes(
             wanted = expected[key] if key in expected else np.zeros_like(read.planes[plane])
             np.testing.assert_array_equal(read.planes[plane], wanted)
     assert bundle.write(stream.header, read.planes, read.slices) == GOLDEN[name]
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case["name"]) for case in conformance.read(KIT)["cases"]]
+)
+def test_the_conformance_kit(bundle: CBundle, case: dict[str, Any]) -> None:
+    """What stands beside the symbols, and may be damaged as well, is for whoever makes the picture."""
+    data = (KIT / case["stream"]).read_bytes()
+    try:
+        read = bundle.read(bundle.library.stream(data, case.get("max_pixels", MANY >> 8)))
+    except CError as error:
+        assert case["result"] in conformance.ERRORS
+        assert error.status == case["result"].upper().replace(" ", "_").replace("_EXCEEDED", "")
+        return
+    assert case["result"] in (conformance.WHOLE, conformance.DAMAGED)
+    assert read.slices == case["slices"]
+    with np.load(KIT / case["symbols"]) as expected:
+        for key, plane in PLANES.items():
+            wanted = expected[key] if key in expected else np.zeros_like(read.planes[plane])
+            np.testing.assert_array_equal(read.planes[plane], wanted)
+    if case.get("rewritable"):
+        assert bundle.write(bundle.library.stream(data).header, read.planes, read.slices) == data
 
 
 @pytest.mark.parametrize("quality", [15, 85])
