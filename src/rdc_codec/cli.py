@@ -652,3 +652,8 @@ def _load_image(path: Path, max_pixels: int, rules: Rules) -> Image.Image:
     """Open an image upright and fully decoded, its size checked before its pixels are."""
     with io.BytesIO(files.read(path)) if files.is_stream(path) else path.open("rb") as file:
         return picture_files.load(file, max_pixels, rules)
+
+
+from .corpus.command import corpus  # noqa: E402 (its commands have options of those above)
+
+main.add_command(corpus)
