@@ -125,7 +125,7 @@ def make(
     units = _numbered(units)
     for unit in units:
         if unit.receipt is not None:
-            destination.remove(unit.receipt)  # whoever finds one from now on finds what this run did
+            destination.remove(unit.receipt)  # also where the shard that it spoke of is gone
     destination.remove_parts()
     return Plan(units, skipped, notes, left_out)
 

@@ -195,13 +195,37 @@ def _rows(table: pq.ParquetFile, columns: list[str]) -> Iterator[dict[str, Any]]
         yield from batch.to_pylist()
 
 
+class _Unpacked(io.RawIOBase):
+    """Reads what gzip packed, all of it that there is before an end that comes too early."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = gzip.GzipFile(fileobj=file)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        data = self._file.read1(len(into))
+        into[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def _members(file: IO[bytes], damage: list[str]) -> Iterator[tuple[str, bytes]]:
     """Yield names and bytes of the files of a tar archive, and say in `damage` where it is not whole."""
     try:
         if file.read(2) == b"\x1f\x8b":
             file.seek(0)
             # Its buffer is what lets the end be looked at again without unpacking all of it.
-            file = io.BufferedReader(gzip.GzipFile(fileobj=file), 1 << 20)
+            file = io.BufferedReader(_Unpacked(file), 1 << 20)
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import warnings
 from collections.abc import Callable
@@ -52,8 +51,6 @@ class Worker:
 
         Whatever goes wrong is a note of the outcome.
         """
-        if (before := self._before(unit)) is not None:
-            return before
         outcome = Outcome(unit.number, stamp=unit.stamp)
         try:
             self._fill(unit, outcome)
@@ -66,16 +63,6 @@ class Worker:
             except OSError as error:  # the next run does it again, and this one says why
                 self._fail(unit, outcome, error)
         return outcome
-
-    def _before(self, unit: Unit) -> Outcome | None:
-        """Return what came of a unit that a worker did before it died. The plan has removed older receipts."""
-        if unit.receipt is None or self._place is None:
-            return None
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found = Outcome.load(self._place.read(unit.receipt))
-            if found.number == unit.number and found.stamp == unit.stamp:
-                return found
-        return None
 
     def _fill(self, unit: Unit, outcome: Outcome) -> None:
         code = {"encode": self._encode, "decode": self._decode, "verify": self._verify}[self._settings.task]
