@@ -5,11 +5,13 @@ Ray, pyarrow and the codec are loaded when a job is begun.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -229,16 +231,19 @@ def _show(made: Any, settings: Settings, quiet: bool, as_json: bool) -> None:
     total = sum(len(unit.sources) for unit in units)
     hidden = quiet or not units or not sys.stderr.isatty()
     told = len(made.plan.notes)
-    with tqdm(
-        total=total, disable=hidden, unit="picture" if of_files else "source", file=sys.stderr
-    ) as shown:
+    stdout = sys.stdout
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),  # where Ray reports a worker that died
+        tqdm(total=total, disable=hidden, unit="picture" if of_files else "source", file=sys.stderr) as shown,
+    ):
         for outcome in made.outcomes():
-            _tell(outcome.notes, told, as_json)
+            _tell(outcome.notes, told, as_json, stdout)
             told += len(outcome.notes)
             shown.update(len(units[outcome.number].sources))
 
 
-def _tell(notes: Sequence[Note], before: int, as_json: bool) -> None:
+def _tell(notes: Sequence[Note], before: int, as_json: bool, stdout: IO[str] | None = None) -> None:
     """Say what is wrong, on stderr so many times at most."""
     from tqdm import tqdm
 
@@ -247,7 +252,7 @@ def _tell(notes: Sequence[Note], before: int, as_json: bool) -> None:
             what = "warning: " if note.warning else ""
             tqdm.write(f"rdc: {note.name}: {what}{note.text}", file=sys.stderr)
         if as_json:
-            click.echo(json.dumps(note.line()))
+            click.echo(json.dumps(note.line()), file=stdout)
 
 
 def _missing() -> cli.BadInput:

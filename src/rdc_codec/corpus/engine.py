@@ -23,11 +23,12 @@ from .work import Worker
 TRIES = 4  # of a unit, with which its worker may have died
 _BLOCKS = 4096  # of units: what Ray gives to an actor at a time
 _STORE = 200_000_000  # bytes of shared memory; units and outcomes are small
+_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 # Read when Ray is imported. What the user has set stays.
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    _LEVEL: "fatal",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 
@@ -39,9 +40,9 @@ def session(address: str | None, workers: int | None, threads: int) -> Iterator[
     address: of a cluster. Without it Ray is started on this machine and stopped again, with no dashboard and without
     statistics of use; where the process has Ray started already, that is used. Raises BackendError.
     """
-    asked = "RAY_BACKEND_LOG_LEVEL" in os.environ
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    heard = os.environ[_LEVEL] != _QUIET[_LEVEL]
     import ray
 
     mine = not ray.is_initialized()
@@ -56,7 +57,7 @@ def session(address: str | None, workers: int | None, threads: int) -> Iterator[
         }
     try:
         if mine:
-            with contextlib.nullcontext() if asked else _muted():
+            with contextlib.nullcontext() if heard else _muted():
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         yield workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
     except (ConnectionError, ValueError) as error:
@@ -145,7 +146,7 @@ def run(units: Sequence[Unit], settings: Settings, workers: int) -> Iterator[Out
             setattr(context, name, value)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it would say stands in the report
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    ledger = ray.remote(num_cpus=0, scheduling_strategy=here)(Ledger).remote()
+    ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
     waiting = {unit.number: unit for unit in units}
     items = [{"unit": unit.dump()} for unit in units]
     done = ray.data.from_items(items, override_num_blocks=min(len(items), _BLOCKS)).map_batches(
