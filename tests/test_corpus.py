@@ -96,8 +96,11 @@ def settings(source: Path | str, destination: Path | str | None, **others: Any) 
 
 def planned(asked: Settings, workers: int = 1) -> Plan:
     place = Place(asked.destination) if asked.destination else None
-    first = place is not None and plan.begin(place, asked.promise("model"))
-    return plan.make(Place(asked.source), place, asked, workers, first)
+    first = place is not None and plan.is_first(place, asked.promise("model"))
+    made = plan.make(Place(asked.source), place, asked, workers, first)
+    if place is not None:
+        plan.keep(place, asked.promise("model"))
+    return made
 
 
 def done_here(asked: Settings) -> tuple[Plan, list[Outcome]]:
@@ -191,6 +194,18 @@ def test_another_job_is_not_mixed_with_what_is_there(photos: Path, tmp_path: Pat
 def test_an_output_within_the_source_is_refused(photos: Path) -> None:
     with pytest.raises(InputError, match="apart from"):
         Job(settings(photos, photos / "out"))
+
+
+def test_a_shard_is_not_written_over_itself(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(shards)
+    for destination in (shards, tmp_path / "link"):
+        with pytest.raises(InputError, match="apart from"):
+            Job(settings(shards / "0.tar", destination))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "0.tar").write_bytes(b"someone else's")
+    with pytest.raises(InputError, match=r"0\.tar is at .* already"):
+        Job(settings(shards, tmp_path / "out"))
+    assert (tmp_path / "out" / "0.tar").read_bytes() == b"someone else's"
 
 
 def test_options_that_fit_no_picture_are_one_error(photos: Path, tmp_path: Path) -> None:
@@ -342,6 +357,7 @@ def test_columns_beside_keep_their_types(tmp_path: Path, pictures: list[bytes], 
     table = pa.table(
         {
             "label": pa.array([5, None], pa.int8()),
+            "picture": pa.array(["p0", "p1"]),
             "image": pa.array(
                 [{"bytes": pictures[0], "path": "a/0.png"}, {"bytes": pictures[1], "path": "1.png"}]
             ),
@@ -352,6 +368,7 @@ def test_columns_beside_keep_their_types(tmp_path: Path, pictures: list[bytes], 
     done_here(settings(tmp_path / "in", tmp_path / "out"))
     found = pq.read_table(tmp_path / "out" / "t.parquet")
     assert found.schema.field("label").type == pa.int8() and found["label"].to_pylist() == [5, None]
+    assert found["picture"].to_pylist() == ["p0", "p1"]
     assert found["tags"].to_pylist() == [["x", "y"], []]
     assert found["name"].to_pylist() == ["a/0.png", "1.png"]
     assert found["stream"][0].as_py() == tiny.encode(Image.open(io.BytesIO(pictures[0])))

@@ -57,11 +57,12 @@ def session(address: str | None, workers: int | None, threads: int) -> Iterator[
         }
     try:
         if mine:
-            with contextlib.nullcontext() if heard else _muted():
-                ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+            try:
+                with contextlib.nullcontext() if heard else _muted():
+                    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise BackendError(f"Ray: {one_line(error)}") from None
         yield workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
-    except (ConnectionError, ValueError) as error:
-        raise BackendError(f"Ray: {one_line(error)}") from None
     finally:
         if mine:
             ray.shutdown()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -42,16 +43,20 @@ class Job:
         if self._place is not None:
             if self._place.is_file():
                 raise InputError(f"{settings.destination}: must be a folder")
-            if only is None and (self._place.within(source) or source.within(self._place)):
+            over = self._place.within(source) or source.within(self._place)
+            if self._place.same(source) if only is not None else over:
                 raise InputError(f"{settings.destination}: must be a folder apart from {settings.source}")
             _check(self.settings)
-            bundle = Bundle(settings.model)
-            identity = f"{bundle.parse_id.hex()}/{bundle.picture_id.hex()}"
-            if settings.task != "verify":
-                first = plan.begin(self._place, self.settings.promise(identity))
-        guess = workers or cores.limit() or os.cpu_count() or 1
+        promise: dict[str, Any] | None = None
         writes = self._place if settings.task != "verify" else None
+        if writes is not None:
+            bundle = Bundle(settings.model)
+            promise = self.settings.promise(f"{bundle.parse_id.hex()}/{bundle.picture_id.hex()}")
+            first = plan.is_first(writes, promise)
+        guess = workers or cores.limit() or os.cpu_count() or 1
         self.plan = plan.make(source, writes, self.settings, guess, first, only)
+        if writes is not None and promise is not None and first:
+            plan.keep(writes, promise)
         self.tally = Tally(self.settings, self.plan.skipped, self.plan.notes, self.plan.left_out)
 
     def outcomes(self) -> Iterator[Outcome]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import posixpath
 import secrets
 from collections.abc import Iterator
@@ -61,6 +62,10 @@ class Place:
     def is_folder(self) -> bool:
         """Tell whether the place is there and a folder."""
         return self._info("").type == fs.FileType.Directory
+
+    def same(self, other: Place) -> bool:
+        """Tell whether this place is the other one."""
+        return self.within(other) and other.within(self)
 
     def within(self, other: Place) -> bool:
         """Tell whether this place is the other one or lies below it."""
@@ -155,8 +160,6 @@ class Place:
             self._made.add(path)
 
     def _is_link(self, name: str) -> bool:
-        import os
-
         return isinstance(self._files, fs.LocalFileSystem) and os.path.islink(self.path(name))
 
 
@@ -165,11 +168,11 @@ def _opened(url: str) -> tuple[fs.FileSystem, str]:
     if not url:
         raise InputError("the path is empty")
     if "://" not in url and "::" not in url:
-        import os
-
-        return fs.LocalFileSystem(), os.path.abspath(url).replace(os.sep, "/")
+        return fs.LocalFileSystem(), os.path.realpath(url).replace(os.sep, "/")
     try:
         found, path = fs.FileSystem.from_uri(url)
+        if isinstance(found, fs.LocalFileSystem):
+            path = os.path.realpath(path).replace(os.sep, "/")
         return found, path.rstrip("/") or path
     except (pa.ArrowException, OSError):
         pass  # fsspec knows more schemes

@@ -42,15 +42,14 @@ class Plan(NamedTuple):
     left_out: dict[str, int]
 
 
-def begin(place: Place, promise: dict[str, Any]) -> bool:
-    """Note at an output what is made there, and tell whether this is the first run there.
+def is_first(place: Place, promise: dict[str, Any]) -> bool:
+    """Tell whether no earlier run wrote to an output.
 
     promise: what decides the bytes. Raises InputError where an earlier run made something else.
     """
     try:
         before = json.loads(place.read(JOB))
     except FileNotFoundError:
-        place.write(JOB, json.dumps(promise, indent=1).encode())
         return True
     except ValueError:
         raise InputError(f"{place.url}/{JOB} cannot be read: take another folder") from None
@@ -63,6 +62,11 @@ def begin(place: Place, promise: dict[str, Any]) -> bool:
     if other:
         raise InputError(f"{place.url} was made otherwise ({'; '.join(other)}): take another folder")
     return False
+
+
+def keep(place: Place, promise: dict[str, Any]) -> None:
+    """Note at an output what is made there. Raises OSError."""
+    place.write(JOB, json.dumps(promise, indent=1).encode())
 
 
 def make(

@@ -136,7 +136,8 @@ class Reader:
                 return
             schema = table.schema_arrow
             column = self._column_of(schema)
-            passed = [x for x in schema.names if x not in (column, PICTURE, STREAM, *FACTS)]
+            made = STREAM if self._task == "encode" else PICTURE
+            passed = [x for x in schema.names if x not in (column, made, *FACTS)]
             self.types = {x: schema.field(x).type for x in passed}
             names = ["name"] if "name" in schema.names else []
             rows = _rows(table, [*names, column, *passed])

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import picture_files
 from ..codec import Codec
-from ..errors import CodecError, CodecWarning, CorruptError, InputError
+from ..errors import CodecWarning, CorruptError, InputError
 from ..files import one_line
 from .places import Place
 from .settings import Settings
@@ -18,7 +18,6 @@ from .sinks import Files, Made, Shard, Sink, Table
 from .sources import Item, Reader, Sample
 from .units import Note, Outcome, Task, Unit
 
-_ERRORS = (CodecError, OSError, MemoryError)  # of one picture; the others are still done
 STREAM_SUFFIX = ".rdc"
 
 
@@ -111,7 +110,7 @@ class Worker:
                         raise InputError(f"not written to {target}, which an earlier one becomes")
                     taken.add(target)
                     data, facts = code(item.data)
-                except _ERRORS as error:
+                except Exception as error:  # whatever a picture brings about is no other one's trouble
                     outcome.notes.append(_note(_where(unit, item.name), error))
                     continue
                 finally:
