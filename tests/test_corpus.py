@@ -28,6 +28,7 @@ import psutil  # noqa: E402
 import pyarrow as pa  # noqa: E402 (comes with Ray Data)
 import pyarrow.parquet as pq  # noqa: E402
 
+from benchmarks import corpus as benchmark  # noqa: E402
 from rdc_codec.corpus import engine, plan  # noqa: E402
 from rdc_codec.corpus.job import Job  # noqa: E402
 from rdc_codec.corpus.places import Place  # noqa: E402
@@ -196,7 +197,7 @@ def test_an_output_within_the_source_is_refused(photos: Path) -> None:
         Job(settings(photos, photos / "out"))
 
 
-def test_a_shard_is_not_written_over_itself(shards: Path, tmp_path: Path) -> None:
+def test_a_shard_is_not_written_over_itself_or_a_stranger(shards: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(shards)
     for destination in (shards, tmp_path / "link"):
         with pytest.raises(InputError, match="apart from"):
@@ -205,6 +206,9 @@ def test_a_shard_is_not_written_over_itself(shards: Path, tmp_path: Path) -> Non
     (tmp_path / "out" / "0.tar").write_bytes(b"someone else's")
     with pytest.raises(InputError, match=r"0\.tar is at .* already"):
         Job(settings(shards, tmp_path / "out"))
+    (tmp_path / "out" / "streams-000000.tar").write_bytes(b"someone else's")
+    with pytest.raises(InputError, match=r"streams-000000\.tar is at .* already"):
+        Job(settings(photos, tmp_path / "out", output="webdataset"))
     assert (tmp_path / "out" / "0.tar").read_bytes() == b"someone else's"
 
 
@@ -398,6 +402,23 @@ def test_a_table_cut_in_half_is_noted(tmp_path: Path, pictures: list[bytes]) -> 
     assert outcome.done == 0 and [note.error for note in outcome.notes] == ["DamagedShardError"]
 
 
+def test_rows_of_one_name_are_each_verified_and_written_once(
+    tmp_path: Path, pictures: list[bytes], tiny: Codec
+) -> None:
+    (tmp_path / "in").mkdir()
+    stream = tiny.encode(Image.open(io.BytesIO(pictures[0])))
+    rows = {"name": ["a", "a", "b"], "stream": [stream, stream, stream[:40]]}
+    pq.write_table(pa.table(rows), tmp_path / "in" / "t.parquet")
+    _, (found,) = done_here(settings(tmp_path / "in", None, task="verify"))
+    assert found.done == 2 and [note.name for note in found.notes] == ["t.parquet: b"]
+    _, (made,) = done_here(settings(tmp_path / "in", tmp_path / "out", task="decode", output="files"))
+    assert made.done == 1
+    assert [(note.name, note.error) for note in made.notes] == [
+        ("t.parquet: a", "InputError"),
+        ("t.parquet: b", "TruncatedError"),
+    ]
+
+
 # --- what a killed run leaves -------------------------------------------------------------------
 
 
@@ -537,6 +558,23 @@ def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
         names = [name for table in tables for name in table["name"].to_pylist()]
     assert len(names) == len(set(names)) == count
     assert not list((place / ".rdc-corpus").glob("parts/*"))
+
+
+@pytest.mark.slow
+def test_the_benchmark_counts_what_it_does(
+    cluster: None, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark.main(
+        ["--data", str(photos), "--count", "24", "--side", "32", "--workers", "1", "--model", MODEL]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [line.split("|")[1:-1] for line in lines if "1 workers" in line]
+    assert [cell.strip() for cell in row[:3]] == ["32x32", "24", "1 workers"]
+    facts = {line.partition(": ")[0]: line.partition(": ")[2] for line in lines if ": " in line}
+    killed, second = (json.loads(facts[name]) for name in ("a worker killed", "a second run"))
+    assert (killed["encoded"], killed["bad"], facts["the same streams as the loop's"]) == (24, 0, "True")
+    assert (second["encoded"], second["skipped"]) == (0, 24)
+    assert json.loads(facts["a shard cut in half"])["bad"] == 1 and "DamagedShardError" in lines[-1]
 
 
 @pytest.mark.slow

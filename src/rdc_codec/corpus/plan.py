@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import InputError
 from .places import STATE, Entry, Place
@@ -23,6 +23,7 @@ RECEIPTS = f"{STATE}/receipts"
 FILES_OF_A_UNIT = 32
 _UNITS_A_WORKER = 8  # so that all of them end at about the same time
 _READERS = 16
+_Thing = TypeVar("_Thing")
 _ENDINGS: dict[Kind, str] = {"webdataset": ".tar", "parquet": ".parquet", "files": ""}
 
 
@@ -100,33 +101,20 @@ def make(
     if settings.output in (None, "files"):
         names, skipped = _files_to_files(entries["files"], settings, there, taken, notes)
         units = [
-            _of_files(group, "files", tuple(target for _, target in names[start : start + len(group)]))
-            for start, group in _located(_groups([name for name, _ in names], workers))
+            _of_files([name for name, _ in group], "files", [target for _, target in group])
+            for group in _groups(names, workers)
         ]
     else:
         units, skipped = _files_to_shards(entries["files"], settings, receipts, there, notes)
         taken |= {target: "files of the source" for unit in units for target in unit.targets}
-        _remove_orphans(destination, there, receipts, units, settings)
-    for kind in _SHARDS:
-        for entry in entries[kind]:
-            output = settings.output or kind
-            target = without_suffix(entry.name) + _ENDINGS[output]
-            if (other := taken.get(target)) is not None:
-                error = f"not written to {target}, which {other} becomes"
-                notes.append(Note(entry.name, InputError.__name__, error))
-                continue
-            taken[target] = entry.name
-            unit = _of_shard(kind, entry, output, target)
-            before = receipts.get(f"{target}.json")
-            whole = before is not None and (output == "files" or not before.done or target in there)
-            if before is not None and whole and before.stamp == unit.stamp:
-                skipped += before.done
-                notes += before.notes
-                continue
-            if first and output != "files" and target in there:
-                raise InputError(f"{target} is at {destination.url} already, and not of this job")
-            units.append(unit)
-    units = _numbered(units)
+    before, more = _shards(entries, settings, receipts, there, taken, notes)
+    skipped += before
+    units = _numbered([*units, *more])
+    written = [target for unit in units if unit.output != "files" for target in unit.targets]
+    if first and (foreign := there.intersection(written)):
+        raise InputError(f"{min(foreign)} is at {destination.url} already, and not of this job")
+    if not first and settings.output not in (None, "files"):
+        _remove_orphans(destination, there - set(written), receipts, settings)
     for unit in units:
         if unit.receipt is not None:
             destination.remove(unit.receipt)  # also where the shard that it spoke of is gone
@@ -216,10 +204,41 @@ def _files_to_shards(
         while number in numbers:
             number += 1
         target = f"{_pack(settings)}-{number:06d}{ending}"
-        group = tuple(waiting[start : start + settings.per_shard])
+        group = waiting[start : start + settings.per_shard]
         units.append(_of_files(group, settings.output, (target,), f"{RECEIPTS}/{target}.json"))
         number += 1
     return units, skipped
+
+
+def _shards(
+    entries: dict[Kind, list[Entry]],
+    settings: Settings,
+    receipts: dict[str, Outcome],
+    there: set[str],
+    taken: dict[str, str],
+    notes: list[Note],
+) -> tuple[int, list[Unit]]:
+    """Count the pictures in shards that are done, and return a unit for each other one."""
+    units = []
+    skipped = 0
+    for kind in _SHARDS:
+        for entry in entries[kind]:
+            output = settings.output or kind
+            target = without_suffix(entry.name) + _ENDINGS[output]
+            if (other := taken.get(target)) is not None:
+                error = f"not written to {target}, which {other} becomes"
+                notes.append(Note(entry.name, InputError.__name__, error))
+                continue
+            taken[target] = entry.name
+            unit = _of_shard(kind, entry, output, target)
+            before = receipts.get(f"{target}.json")
+            whole = before is not None and (output == "files" or not before.done or target in there)
+            if before is not None and whole and before.stamp == unit.stamp:
+                skipped += before.done
+                notes += before.notes
+            else:
+                units.append(unit)
+    return skipped, units
 
 
 def _clashes(name: str, target: str, taken: dict[str, str], notes: list[Note]) -> bool:
@@ -242,14 +261,11 @@ def _pack(settings: Settings) -> str:
     return "streams" if settings.task == "encode" else "pictures"
 
 
-def _remove_orphans(
-    place: Place, there: set[str], receipts: dict[str, Outcome], units: Sequence[Unit], settings: Settings
-) -> None:
+def _remove_orphans(place: Place, there: set[str], receipts: dict[str, Outcome], settings: Settings) -> None:
     """Remove shards that were complete when their worker died before it could say so: their files are done again."""
-    written = {target for unit in units for target in unit.targets}
     pattern = _pattern(settings)
     for name in there:
-        if pattern.fullmatch(name) and f"{name}.json" not in receipts and name not in written:
+        if pattern.fullmatch(name) and f"{name}.json" not in receipts:
             place.remove(name)
 
 
@@ -267,25 +283,18 @@ def _receipts(place: Place) -> dict[str, Outcome]:
         return dict(found for found in pool.map(read, names) if found is not None)
 
 
-def _groups(names: Sequence[str], workers: int) -> list[tuple[str, ...]]:
-    size = max(1, min(FILES_OF_A_UNIT, len(names) // (_UNITS_A_WORKER * workers)))
-    return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
-
-
-def _located(groups: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    start = 0
-    for group in groups:
-        yield start, group
-        start += len(group)
+def _groups(things: Sequence[_Thing], workers: int) -> list[Sequence[_Thing]]:
+    size = max(1, min(FILES_OF_A_UNIT, len(things) // (_UNITS_A_WORKER * workers)))
+    return [things[start : start + size] for start in range(0, len(things), size)]
 
 
 def _of_files(
-    names: tuple[str, ...],
+    names: Sequence[str],
     output: Kind | None = None,
-    targets: tuple[str, ...] = (),
+    targets: Sequence[str] = (),
     receipt: str | None = None,
 ) -> Unit:
-    return Unit(-1, "files", names, output, targets, None, receipt)
+    return Unit(-1, "files", tuple(names), output, tuple(targets), None, receipt)
 
 
 def _of_shard(kind: Kind, entry: Entry, output: Kind | None, target: str) -> Unit:

@@ -106,7 +106,7 @@ class Worker:
                 warnings.simplefilter("always")
                 try:
                     target = self._target(unit, sample, item)
-                    if target in taken:
+                    if target in taken and unit.output is not None:
                         raise InputError(f"not written to {target}, which an earlier one becomes")
                     taken.add(target)
                     data, facts = code(item.data)
