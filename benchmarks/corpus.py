@@ -5,9 +5,10 @@ python -m benchmarks.corpus --data DIR [--count 2000] [--side 128 ...] [--worker
 Squares are cut out of the photos and stored as PNG files, so many of the first side; of another side as many as have
 the same pixels. The loop does in one process, with one thread, what a worker does: read, encode, write. It is run
 before and after the jobs, in each round; figures are means. `whole` has Ray's start and end in it, `steady` goes from
-the first pieces done to the last. Core-seconds are those of all processes. Overhead is what one worker takes more
-than the loop. Then, with two workers and squares of the first side: one worker killed in the middle, a second run
-that has nothing to do, and a shard cut in half. Run it on an idle machine.
+the first pieces done to the last. Core-seconds are those of all processes, and of the workers in steady work alone;
+these hardly depend on what else the machine does. Overhead is what one worker takes more time than the loop.
+Then, with two workers and squares of the first side: one worker killed in the middle, a second run that has nothing
+to do, and a shard cut in half. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -72,13 +73,14 @@ def loop_in_own_process(source: Path, destination: Path, model: str | None) -> d
     return found
 
 
-def core_seconds() -> float:
-    """Return what this process and all that it started have used so far, as far as they are there."""
+def core_seconds(of_workers: bool = False) -> float:
+    """Return what this process and all that it started have used so far, as far as they are there, or its workers."""
     used = 0.0
     me = psutil.Process()
     for process in [me, *me.children(recursive=True)]:
         try:
-            used += sum(process.cpu_times()[:2])
+            if not of_workers or (process.cmdline() or [""])[0].startswith(WORKER):
+                used += sum(process.cpu_times()[:2])
         except psutil.NoSuchProcess:
             continue
     return used
@@ -101,11 +103,13 @@ def job(
     made = Job(Settings("encode", str(source), str(destination), model=model), workers)
     times: list[float] = []
     done: list[int] = []
+    working: list[float] = []
     after = used
     for outcome in made.outcomes():
         times.append(time.perf_counter())
         done.append(outcome.done)
         after = core_seconds()
+        working.append(core_seconds(of_workers=True))
         if killing and len(times) == 2:
             kill_one()
     seconds = time.perf_counter() - begun
@@ -113,7 +117,9 @@ def job(
     found |= {"seconds": seconds, "core_seconds": after - used, "units": len(times)}
     if len(times) > workers:
         # The first of each worker came while others were starting.
-        found["steady"] = sum(done[workers:]) / (times[-1] - times[workers - 1])
+        counted = sum(done[workers:])
+        found["steady"] = counted / (times[-1] - times[workers - 1])
+        found["core_seconds_each"] = (working[-1] - working[workers - 1]) / counted
     return found
 
 
@@ -138,15 +144,15 @@ def throughput(args: argparse.Namespace, folder: Path) -> list[list[Any]]:
             loops.append(loop_in_own_process(source, folder / f"loop{side}-{turn}-after", args.model))
         speed = count / mean(loops, "seconds")
         cores = mean(loops, "core_seconds") / megapixels
-        rows.append([f"{side}x{side}", count, "loop", speed, speed, "", "", cores])
+        rows.append([f"{side}x{side}", count, "loop", speed, speed, "", "", cores, cores])
         for workers, found in jobs.items():
             steady, whole = mean(found, "steady"), count / mean(found, "seconds")
             overhead = f"{100 * (speed / steady - 1):.0f} %" if workers == 1 else ""
             start = mean(found, "seconds") - count / steady
             cores = mean(found, "core_seconds") / megapixels
-            rows.append(
-                [f"{side}x{side}", count, f"{workers} workers", whole, steady, overhead, start, cores]
-            )
+            of_workers = mean(found, "core_seconds_each") * count / megapixels
+            way = f"{workers} workers"
+            rows.append([f"{side}x{side}", count, way, whole, steady, overhead, start, cores, of_workers])
     return rows
 
 
@@ -169,7 +175,7 @@ def cut_shard(source: Path, folder: Path) -> Path:
     return shard.parent
 
 
-HEADERS = ["picture", "pictures", "way", "whole/s", "steady/s", "overhead", "start s", "core-s/MP"]
+HEADERS = ["picture", "pictures", "way", "whole/s", "steady/s", "overhead", "start s", "core-s/MP", "workers"]
 
 
 def main(argv: list[str] | None = None) -> None:
