@@ -30,7 +30,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from benchmarks.common import photos, table
+from benchmarks.common import table
+from export.photos import SUFFIXES
 from rdc_codec import Codec, picture_files
 from rdc_codec.codec import MAX_PIXELS
 from rdc_codec.corpus.job import Job
@@ -44,7 +45,12 @@ MEGA = 1e6
 def squares(data: str, folder: Path, side: int, count: int) -> None:
     """Write so many squares, cut out of photos one after the other at places that follow from their numbers."""
     folder.mkdir(parents=True)
-    wide = [rgb for _, rgb in photos(data, count) if min(rgb.shape[:2]) >= side]
+    wide = []
+    for path in sorted(Path(data).rglob("*")):
+        if path.suffix.lower() in SUFFIXES and len(wide) < count:
+            with Image.open(path) as image:
+                if min(image.size) >= side:
+                    wide.append(np.asarray(image.convert("RGB")))
     if not wide:
         raise SystemExit(f"no photo under {data} has {side} pixels a side")
     for number in range(count):
