@@ -174,8 +174,10 @@ def _opened(url: str) -> tuple[fs.FileSystem, str]:
         if isinstance(found, fs.LocalFileSystem):
             path = os.path.realpath(path).replace(os.sep, "/")
         return found, path.rstrip("/") or path
-    except (pa.ArrowException, OSError):
+    except pa.ArrowInvalid:
         pass  # fsspec knows more schemes
+    except OSError as error:
+        raise InputError(f"{url}: {one_line(error)}") from None
     import fsspec
 
     try:
