@@ -45,7 +45,7 @@ MEGA = 1e6
 def squares(data: str, folder: Path, side: int, count: int) -> None:
     """Write so many squares, cut out of photos one after the other at places that follow from their numbers."""
     folder.mkdir(parents=True)
-    wide = []
+    wide: list[np.ndarray] = []
     for path in sorted(Path(data).rglob("*")):
         if path.suffix.lower() in SUFFIXES and len(wide) < count:
             with Image.open(path) as image:

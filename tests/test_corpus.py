@@ -524,9 +524,9 @@ def test_the_command_encodes_decodes_and_verifies(
     assert [(line["name"], line["error"]) for line in lines] == [(name, "CorruptError")]
 
 
-def kill_a_worker() -> int | None:
+def kill_a_worker(of: int | None = None) -> int | None:
     """Kill a process that works on a unit, as the system does where memory runs out, and return its number."""
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.Process(of).children(recursive=True):
         words = process.cmdline() if process.is_running() else []
         if words and words[0].startswith("ray::MapWorker"):
             process.kill()
@@ -604,6 +604,27 @@ def test_the_command_starts_and_stops_ray_by_itself(photos: Path, tmp_path: Path
     done = subprocess.run([*command, "--model", MODEL], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("6 encoded, 0 skipped, 0 bad, 0 left out; ")
+
+
+@pytest.mark.slow
+def test_nothing_but_json_is_printed_also_when_a_worker_dies(photos: Path, tmp_path: Path) -> None:
+    for number in range(300):
+        (photos / f"more{number}.png").write_bytes(picture_bytes(number))
+    command = [sys.executable, "-m", "rdc_codec", "corpus", "encode", str(photos), str(tmp_path / "out")]
+    running = subprocess.Popen(
+        [*command, "--model", MODEL, "--workers", "2", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "out").rglob("*.rdc")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert kill_a_worker(running.pid) is not None
+    stdout, stderr = running.communicate(timeout=200)
+    assert (running.returncode, stderr) == (0, "")
+    (line,) = stdout.splitlines()
+    assert json.loads(line)["summary"]["encoded"] == 306 == len(streams_below(tmp_path / "out"))
 
 
 @pytest.mark.slow
