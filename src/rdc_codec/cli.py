@@ -11,30 +11,28 @@ import io
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from . import __version__, cores, files, jobs, trimming
+from . import __version__, cores, files, image_files, jobs, trimming
 from .codec import MAX_PIXELS, Codec, Layers, Report
 from .container import MAX_SIDE, number_within, to_fixed
-from .errors import CodecError, CodecWarning, InputError, LimitError
+from .errors import CodecError, InputError
 from .files import STDIO
 from .jobs import Job, Made, Problem
 from .pixels import Background, Rules
 from .rates import MAX_PSNR, aim_of
+from .service.command import serve
 
 if TYPE_CHECKING:
     from PIL import Image
 
 STREAM_SUFFIX = ".rdc"
-_ALPHA_FORMATS = frozenset({"PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA", "SGI", "QOI"})
 PICTURE_SUFFIX = ".png"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 and the number of the signal that ends other programs then
-_HAVE_QUALITY = ("AVIF", "JPEG", "MPO", "WEBP")
 
 
 class BadInput(click.ClickException):
@@ -193,7 +191,7 @@ def _type_of_pictures(_: click.Context, option: click.Parameter, value: str | No
         return None
     suffix = value.lower().removeprefix(".")
     try:
-        _writable_format(Path(f"picture.{suffix}"))
+        image_files.writable_format(Path(f"picture.{suffix}"))
     except InputError:
         raise BadInput(f"{option.opts[-1]}: Pillow writes no pictures of type {value}") from None
     return suffix
@@ -256,6 +254,9 @@ def main() -> None:
         with contextlib.suppress(OSError):
             os.open(os.devnull, os.O_RDWR)
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+
+
+main.add_command(serve)
 
 
 @main.command()
@@ -346,7 +347,9 @@ def encode(
         number_within(min_psnr or 0, MAX_PSNR, "min_psnr")
     except InputError as error:  # once, and not for each picture
         raise BadInput(str(error).replace("_", "-")) from None
-    planned, problems = _plan(inputs, output, STREAM_SUFFIX, _readable_suffixes(), keep_suffix, as_json)
+    planned, problems = _plan(
+        inputs, output, STREAM_SUFFIX, image_files.readable_suffixes(), keep_suffix, as_json
+    )
     codec = _codec(model, backend, threads)
     codec.max_pixels = max_pixels
     taken = Rules(background, convert, to_8bit)
@@ -464,13 +467,15 @@ def decode(
 
     def work(job: Job) -> Made:
         unnamed = picture_format is not None or files.is_stream(job.target)
-        kind = _writable_format(Path(f"picture{suffix}") if unnamed else job.target)
-        if picture_quality is not None and kind not in _HAVE_QUALITY:
-            raise InputError(f"{kind} has no quality: --picture-quality is for {', '.join(_HAVE_QUALITY)}")
+        kind = image_files.writable_format(Path(f"picture{suffix}") if unnamed else job.target)
+        if picture_quality is not None and kind not in image_files.HAVE_QUALITY:
+            raise InputError(
+                f"{kind} has no quality: --picture-quality is for {', '.join(image_files.HAVE_QUALITY)}"
+            )
         data = files.read(job.source)
         image = codec.decode_image(data, beta=beta, layers=layers, region=region, scale=_SCALES[scale])
         facts = _facts(codec, data) if as_json else {}
-        return Made(_image_file(image, kind, background, picture_quality), facts)
+        return Made(image_files.to_bytes(image, kind, background, picture_quality), facts)
 
     rules = jobs.Rules(streams=False, overwrite=overwrite, skip=skip_existing)
     _run(planned, work, problems, rules, at_once or _threads(threads), quiet, as_json)
@@ -647,78 +652,7 @@ def _run(
         raise click.exceptions.Exit(2)
 
 
-def _readable_formats() -> list[str]:
-    """Return the types of files that Pillow decodes by itself: for EPS it runs Ghostscript on what anyone sent."""
-    from PIL import Image
-
-    Image.init()
-    return sorted(set(Image.OPEN) - {"EPS", "RDC"})  # streams are no pictures to code again
-
-
-def _readable_suffixes() -> set[str]:
-    from PIL import Image
-
-    formats = _readable_formats()
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in formats}
-
-
-def _writable_format(target: Path) -> str:
-    from PIL import Image
-
-    picture_format = Image.registered_extensions().get(target.suffix.lower())
-    if picture_format not in Image.SAVE or picture_format == "RDC":
-        raise InputError(f"cannot write pictures of type '{target.suffix}' ({target.name}), see --format")
-    return picture_format
-
-
-def _image_file(
-    image: Image.Image, picture_format: str, background: Background | None = None, quality: int | None = None
-) -> bytes:
-    """Return the bytes of the image file that a decoded picture becomes, with what it has besides pixels."""
-    from .metadata import save_arguments, without_alpha
-
-    if background is not None:
-        image = without_alpha(image, background)
-    if "A" in image.mode and picture_format not in _ALPHA_FORMATS:
-        raise InputError(
-            f"{picture_format} files do not keep transparency: --background blends it with a colour"
-        )
-    file = io.BytesIO()
-    options = {} if quality is None else {"quality": quality}
-    try:
-        image.save(file, picture_format, **save_arguments(image, picture_format), **options)
-    except (
-        Exception
-    ) as error:  # Pillow's writers raise what their formats run into: OverflowError, struct.error
-        raise InputError(f"cannot write as {picture_format}: {files.one_line(error)}") from None
-    return file.getvalue()
-
-
 def _load_image(path: Path, max_pixels: int, rules: Rules) -> Image.Image:
     """Open an image upright and fully decoded, its size checked before its pixels are."""
-    from PIL import Image
-
-    from .metadata import upright
-    from .pixels import size_of
-
     with io.BytesIO(files.read(path)) if files.is_stream(path) else path.open("rb") as file:
-        try:
-            Image.MAX_IMAGE_PIXELS = None  # --max-pixels says how many, before any is decoded
-            image = Image.open(file, formats=_readable_formats())
-            if image.width * image.height > max_pixels:
-                raise LimitError(f"image of {image.width}x{image.height} is over {max_pixels} pixels")
-            size_of(image, rules)  # before Pillow decodes it and reduces what it holds
-            # A camera's MPO holds previews and other views besides the photo.
-            if getattr(image, "is_animated", False) and image.format != "MPO":
-                warnings.warn("only the first frame is coded", CodecWarning, stacklevel=2)
-            return upright(image)
-        except (CodecError, MemoryError):
-            raise
-        except Image.UnidentifiedImageError:
-            raise InputError("not an image that can be read") from None
-        except Image.DecompressionBombError as error:
-            raise LimitError(files.one_line(error)) from None
-        except Exception as error:
-            # Pillow's readers raise almost anything on damaged files: OSError, SyntaxError,
-            # struct.error, IndexError, ...
-            raise InputError(f"damaged image: {files.one_line(error)}") from None
+        return image_files.load(file, max_pixels, rules)
