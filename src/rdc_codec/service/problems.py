@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request
@@ -91,7 +92,8 @@ async def on_invalid(_: Request, error: Exception) -> Response:
 async def on_http(_: Request, error: Exception) -> Response:
     """Answer what has no route: 404, 405."""
     assert isinstance(error, HTTPException)
-    content = {"error": type(error).__name__, "detail": error.detail}
+    name = HTTPStatus(error.status_code).phrase.replace(" ", "")
+    content = {"error": name, "detail": f"there is no such address or method: {error.detail}"}
     return JSONResponse(content, error.status_code, error.headers)
 
 
