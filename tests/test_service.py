@@ -850,3 +850,89 @@ def test_no_damaged_file_is_an_error_of_the_service(
         damaged[place] ^= value
         answer = steady.post(path, content=bytes(damaged[:place] if cut else damaged))
         assert answer.status_code in (200, 413, 415, 422), answer.text
+
+
+# --- the measurement, and Ray Serve -----------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_service_runs_and_meets_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("urllib3")
+    from benchmarks import service as benchmark
+
+    few = [
+        "--requests",
+        "4",
+        "--clients",
+        "1",
+        "2",
+        "--many",
+        "200",
+        "--transfer-timeout",
+        "1",
+        "--seconds",
+        "1",
+    ]
+    benchmark.main(["--model", str(TINY), "--json", *few])
+    found: dict[str, list[list[Any]]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        found |= json.loads(line)
+    assert [row[:2] for row in found["load"]] == [
+        [name, clients] for name in ("encode", "decode") for clients in ("codec", 1, 2)
+    ]
+    for part in ("load", "memory", "slow", "malformed"):
+        assert all(row[-1] == 0 for row in found[part]), found[part]
+    assert found["memory"][-1][0] == 200
+    polite = found["stop"][-1]
+    assert polite[0] == 1 and polite[1] > 0 and json.loads(polite[2]) == {"complete": polite[1]}
+
+
+@pytest.mark.slow
+def test_two_replicas_on_ray_share_the_requests(
+    tiny: Codec, picture: np.ndarray, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray = pytest.importorskip("ray")
+    serve = pytest.importorskip("ray.serve")
+    from rdc_codec.service import ray_deployment
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    package = str(Path(rdc_codec.__file__).parents[1])
+    environment = {"env_vars": {"PYTHONPATH": package}}
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        asked = {
+            "model": str(TINY),
+            "backend": "onnxruntime",
+            "threads": "1",
+            "workers": "1",
+            "replicas": "2",
+        }
+        serve.run(ray_deployment.build(asked))
+        eventually(lambda: get(port, "/ready")[0] == 200)
+
+        def encode(_: int) -> tuple[int, bytes]:
+            with contextlib.closing(Wire(port)) as wire:
+                wire.post("/encode?quality=60", len(png), png)
+                return wire.answer()
+
+        with ThreadPoolExecutor(4) as threads:
+            answers = set(threads.map(encode, range(40)))
+        assert answers == {(200, tiny.encode(picture, quality=60))}
+        counts = {get_metric(port, 'rdc_requests_total{route="/encode",status="200"}') for _ in range(40)}
+        assert len(counts) == 2 and sum(counts) == 40  # of the one replica and of the other
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def test_settings_of_a_deployment_come_as_texts() -> None:
+    pytest.importorskip("ray.serve")
+    from rdc_codec.service import ray_deployment
+
+    with pytest.raises(rdc_codec.errors.InputError, match="no setting colour"):
+        ray_deployment.build({"colour": "red"})
+    with pytest.raises(rdc_codec.errors.InputError, match="queue must be a number"):
+        ray_deployment.build({"queue": "long"})

@@ -81,12 +81,17 @@ def load(file: IO[bytes], max_pixels: int, rules: Rules) -> Image.Image:
 
 
 def to_bytes(
-    image: Image.Image, picture_format: str, background: Background | None = None, quality: int | None = None
+    image: Image.Image,
+    picture_format: str,
+    background: Background | None = None,
+    quality: int | None = None,
+    quick: bool = False,
 ) -> bytes:
     """Return the bytes of the image file that a decoded picture becomes, with what it has besides pixels.
 
     picture_format: Pillow's name of the type. background: to blend transparency with. quality: 0 to 100, for the types
-    of HAVE_QUALITY (None: Pillow's). Raises InputError for what the type cannot hold.
+    of HAVE_QUALITY (None: Pillow's). quick: write PNG files in a quarter of the time, 8 % larger. Raises InputError for
+    what the type cannot hold.
     """
     from .metadata import save_arguments, without_alpha
 
@@ -98,6 +103,8 @@ def to_bytes(
         )
     file = io.BytesIO()
     options = {} if quality is None else {"quality": quality}
+    if quick and picture_format == "PNG":
+        options["compress_level"] = 1
     try:
         image.save(file, picture_format, **save_arguments(image, picture_format), **options)
     except (

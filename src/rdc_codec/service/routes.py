@@ -154,7 +154,9 @@ async def _picture(request: Request, query: DecodeQuery, media_type: str, stream
         )
         engine.metrics.pixels.labels("/decode").inc(image.width * image.height)
         quality = query.picture_quality if media_type != "image/png" else None
-        return image_files.to_bytes(image, FORMATS[media_type], query.colour, quality), codec.info(stream)
+        return image_files.to_bytes(
+            image, FORMATS[media_type], query.colour, quality, quick=True
+        ), codec.info(stream)
 
     (body, found), warnings = await engine.run(request, work)
     return Part(body, media_type, _facts(found, len(stream)) | warning_headers(warnings))
@@ -194,7 +196,7 @@ async def _progressive(request: Request, query: DecodeQuery, media_type: str) ->
         from PIL import Image
 
         quality = query.picture_quality if media_type != "image/png" else None
-        body = image_files.to_bytes(Image.fromarray(picture), FORMATS[media_type], None, quality)
+        body = image_files.to_bytes(Image.fromarray(picture), FORMATS[media_type], None, quality, quick=True)
         return Part(body, media_type, {"Rdc-Part": "base"})
 
     first: Part | None = None
