@@ -35,13 +35,13 @@ def deployment(settings: Settings, replicas: int = 1) -> Application:
         max_ongoing_requests=settings.places + 1,  # one more, for the questions that need no place
         graceful_shutdown_timeout_s=settings.longest,
     )(serve.ingress(build_app)())
-    return made.bind()  # type: ignore[no-any-return]
+    return made.bind()
 
 
 def build(args: Mapping[str, Any]) -> Application:
     """Return the service for `serve run MODULE:build name=value ...`, whose values are texts. Raises InputError."""
     given = dict(args)
-    replicas = _number(int, given.pop("replicas", 1), "replicas")
+    replicas = int(_number(int, given.pop("replicas", 1), "replicas"))
     kinds = get_type_hints(Settings)
     unknown = given.keys() - {field.name for field in dataclasses.fields(Settings)}
     if unknown:
