@@ -4,15 +4,15 @@
 
 PART is one or more of these (default: all but sizes):
 
-* load: p50 and p95 of a request, requests a second, and errors, for so many clients that each send one request after
-  the other: encode and decode of a photo of 768x512. `codec` stands beside it: the same work (opening a PNG and coding
-  it; decoding and writing a PNG) in a loop in this process, without HTTP.
+* load: p50 and p95 of a request, what it takes of all cores, requests a second, and errors, for so many clients that
+  each send one request after the other: encode and decode of a photo of 768x512. `codec` stands beside it: the same
+  work (opening a PNG and coding it; decoding and writing a PNG) in a loop in this process, without HTTP.
 * memory: --many requests with pictures of 64x64; MB of the process on the way.
 * slow: 8 clients that send a byte now and then, and what that costs another client; each of the 8 gets a 408.
 * malformed: files that are cut or changed at random; anything but a picture or a 4xx counts as an error.
 * stop: SIGTERM while 16 clients send requests, without a drain, and with one to clients that ask whether the service
   is ready. What was accepted is answered; later connections are refused, or closed before they are accepted.
-* sizes: requests a second with 1, 2 and 4 pictures at once.
+* sizes: the same of 8 clients with 1, 2 and 4 pictures at once, by threads of the networks; MB of the process.
 
 Every part starts `rdc serve` in a process of its own. Figures depend on what else the machine does.
 """
@@ -23,6 +23,7 @@ import argparse
 import io
 import itertools
 import json
+import os
 import random
 import re
 import signal
@@ -59,6 +60,11 @@ class Served(NamedTuple):
 
     url: str
     process: subprocess.Popen[str]
+
+    def cpu(self) -> float:
+        """Return the seconds of cores that the process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
         """Return the MB that the process has now."""
@@ -105,19 +111,24 @@ def client() -> urllib3.PoolManager:
 
 
 class Loaded(NamedTuple):
-    """Says what a number of clients met: seconds of each request that was answered, of all, and the errors."""
+    """Says what a number of clients met: seconds of each request that was answered, of all, and the errors.
+
+    cpu: core-seconds that the service used for all.
+    """
 
     times: list[float]
     seconds: float
     errors: int
+    cpu: float
 
     def row(self, *names: Any) -> list[Any]:
         """Return a row of a table."""
         p50, p95 = (f"{1000 * float(np.quantile(self.times, q)):.0f}" for q in (0.5, 0.95))
-        return [*names, p50, p95, f"{len(self.times) / self.seconds:.2f}", self.errors]
+        each = f"{1000 * self.cpu / (len(self.times) + self.errors):.0f}"
+        return [*names, p50, p95, each, f"{len(self.times) / self.seconds:.2f}", self.errors]
 
 
-def load(url: str, body: bytes, clients: int, requests: int) -> Loaded:
+def load(service: Served, name: str, body: bytes, clients: int, requests: int) -> Loaded:
     """Send so many requests in all, by so many clients that each wait for one answer before the next request."""
     left = iter(range(requests))
     times: list[float] = []
@@ -127,24 +138,24 @@ def load(url: str, body: bytes, clients: int, requests: int) -> Loaded:
         with client() as connection:
             for _ in left:  # next() of an iterator of a range is one step of the interpreter
                 begun = time.perf_counter()
-                status = connection.request("POST", url, body=body).status
+                status = connection.request("POST", f"{service.url}/{name}", body=body).status
                 (times if status == 200 else errors).append(time.perf_counter() - begun)  # type: ignore[arg-type]
 
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), service.cpu()
     with ThreadPoolExecutor(clients) as threads:
         for done in [threads.submit(one) for _ in range(clients)]:
             done.result()
-    return Loaded(times, time.perf_counter() - begun, len(errors))
+    return Loaded(times, time.perf_counter() - begun, len(errors), service.cpu() - used)
 
 
 def alone(work: Callable[[], Any], requests: int) -> Loaded:
     """Do the same without a service."""
-    times = []
+    times, used = [], time.process_time()
     for _ in range(requests):
         begun = time.perf_counter()
         work()
         times.append(time.perf_counter() - begun)
-    return Loaded(times, sum(times), 0)
+    return Loaded(times, sum(times), 0, time.process_time() - used)
 
 
 def measure_load(args: argparse.Namespace) -> list[list[Any]]:
@@ -163,9 +174,9 @@ def measure_load(args: argparse.Namespace) -> list[list[Any]]:
         work()
         rows.append(alone(work, args.requests).row(name, "codec"))
         with served(args.model) as service:
-            load(f"{service.url}/{name}", body, 2, 4)
+            load(service, name, body, 2, 4)
             for clients in args.clients:
-                found = load(f"{service.url}/{name}", body, clients, max(args.requests, 2 * clients))
+                found = load(service, name, body, clients, max(args.requests, 2 * clients))
                 rows.append(found.row(name, clients))
     return rows
 
@@ -177,8 +188,8 @@ def measure_sizes(args: argparse.Namespace) -> list[list[Any]]:
     for threads, workers in itertools.product((1, 2), (1, 2, 4)):
         with served(args.model, "--workers", str(workers), "--threads", str(threads)) as service:
             for name, body in (("encode", picture), ("decode", stream)):
-                load(f"{service.url}/{name}", body, workers, 2 * workers)
-                found = load(f"{service.url}/{name}", body, 8, args.requests)
+                load(service, name, body, workers, 2 * workers)
+                found = load(service, name, body, 8, args.requests)
                 rows.append([*found.row(name, threads, workers), f"{service.memory():.0f}"])
     return rows
 
@@ -192,7 +203,7 @@ def measure_memory(args: argparse.Namespace) -> list[list[Any]]:
         for share in (0.02, 0.1, 0.25, 0.5, 0.75, 1):
             count = int(args.many * share) - done
             for name, body, part in (("encode", picture, count // 2), ("decode", stream, count - count // 2)):
-                errors += load(f"{service.url}/{name}", body, 4, part).errors
+                errors += load(service, name, body, 4, part).errors
             done += count
             rows.append([done, f"{service.memory():.1f}", errors])
     return rows
@@ -202,9 +213,8 @@ def measure_slow(args: argparse.Namespace) -> list[list[Any]]:
     picture = png(*SIZE)
     rows = []
     with served(args.model, "--transfer-timeout", str(args.transfer_timeout)) as service:
-        url = f"{service.url}/encode"
-        load(url, picture, 1, 2)
-        rows.append(load(url, picture, 1, args.requests).row("nobody"))
+        load(service, "encode", picture, 1, 2)
+        rows.append(load(service, "encode", picture, 1, args.requests).row("nobody"))
         ends: list[int] = []
         threads = [
             threading.Thread(target=lambda: ends.append(_trickle(service.url, len(picture))))
@@ -212,10 +222,10 @@ def measure_slow(args: argparse.Namespace) -> list[list[Any]]:
         ]
         for thread in threads:
             thread.start()
-        rows.append(load(url, picture, 1, args.requests).row(f"{SLOW_CLIENTS} slow clients"))
+        rows.append(load(service, "encode", picture, 1, args.requests).row(f"{SLOW_CLIENTS} slow clients"))
         for thread in threads:
             thread.join()
-        rows.append([f"those: {dict(Counter(ends))}", "", "", "", sum(status != 408 for status in ends)])
+        rows.append([f"those: {dict(Counter(ends))}", "", "", "", "", sum(status != 408 for status in ends)])
     return rows
 
 
@@ -295,7 +305,7 @@ def measure_stop(args: argparse.Namespace) -> list[list[Any]]:
     return rows
 
 
-_TIMES = ("p50, ms", "p95, ms", "requests/s", "errors")
+_TIMES = ("p50, ms", "p95, ms", "CPU, ms", "requests/s", "errors")
 PARTS: dict[str, tuple[Callable[[argparse.Namespace], list[list[Any]]], Sequence[str]]] = {
     "load": (measure_load, ("", "clients", *_TIMES)),
     "memory": (measure_memory, ("requests", "MB", "errors")),

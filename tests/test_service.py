@@ -877,6 +877,8 @@ def test_the_benchmark_of_the_service_runs_and_meets_no_error(capsys: pytest.Cap
     found: dict[str, list[list[Any]]] = {}
     for line in capsys.readouterr().out.splitlines():
         found |= json.loads(line)
+    for part, rows in found.items():
+        assert all(len(row) == len(benchmark.PARTS[part][1]) for row in rows), part
     assert [row[:2] for row in found["load"]] == [
         [name, clients] for name in ("encode", "decode") for clients in ("codec", 1, 2)
     ]
