@@ -700,7 +700,7 @@ def test_a_server_that_stops_answers_what_it_has_accepted(
             wire.post("/encode", len(png), png)
         wires[3].post("/encode", len(png), png[:100])  # which still arrives
         assert backend.waiting.acquire(timeout=PATIENCE)
-        eventually(lambda: get_metric(port, "rdc_waiting_requests") == 2)
+        eventually(lambda: get_metrics(port, "rdc_waiting_requests") == (2,))
         server.should_exit = True
         eventually(lambda: not listens(port))
         backend.open.set()
@@ -711,13 +711,13 @@ def test_a_server_that_stops_answers_what_it_has_accepted(
             wire.close()
 
 
-def get_metric(port: int, name: str) -> float:
+def get_metrics(port: int, *names: str) -> tuple[float, ...]:
+    """Return the values of some metrics at one moment."""
     with contextlib.closing(Wire(port)) as wire:
         wire.socket.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         text = wire.answer()[1].decode()
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
-    assert found is not None
-    return float(found[1])
+    found = [re.search(rf"^{re.escape(name)} (\S+)$", text, re.M) for name in names]
+    return tuple(float(match[1]) if match else 0.0 for match in found)
 
 
 def listens(port: int) -> bool:
@@ -936,8 +936,9 @@ def test_two_replicas_on_ray_share_the_requests(
         with ThreadPoolExecutor(4) as threads:
             answers = set(threads.map(encode, range(40)))
         assert answers == {(200, tiny.encode(picture, quality=60))}
-        counts = {get_metric(port, 'rdc_requests_total{route="/encode",status="200"}') for _ in range(40)}
-        assert len(counts) == 2 and sum(counts) == 40  # of the one replica and of the other
+        done = 'rdc_requests_total{route="/encode",status="200"}'
+        seen = {get_metrics(port, "process_start_time_seconds", done) for _ in range(60)}
+        assert len(seen) == 2 and sum(count for _, count in seen) == 40  # of the one replica and of the other
     finally:
         serve.shutdown()
         ray.shutdown()

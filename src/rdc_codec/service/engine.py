@@ -101,7 +101,7 @@ class Engine:
         async with anyio.create_task_group() as group:
             if not arriving:
                 group.start_soon(watch)
-            do = functools.partial(self._do, work, stop, request.url.path)
+            do = functools.partial(self._do, work, stop, request.scope["route"].path)
             try:
                 results.append(await anyio.to_thread.run_sync(do, limiter=self._turns))
             except Exception as error:  # not in a group of exceptions

@@ -32,7 +32,9 @@ def deployment(settings: Settings, replicas: int = 1) -> Application:
         name="rdc",
         num_replicas=replicas,
         ray_actor_options={"num_cpus": settings.at_once},
-        max_ongoing_requests=settings.places + 1,  # one more, for the questions that need no place
+        # More than a replica has places: what is too much it refuses itself, and answers what needs none.
+        max_ongoing_requests=4 * settings.places,
+        max_queued_requests=settings.places,
         graceful_shutdown_timeout_s=settings.longest,
     )(serve.ingress(build_app)())
     return made.bind()
