@@ -7,7 +7,7 @@ PART is one or more of these (default: all but sizes):
 * load: p50 and p95 of a request, what it takes of all cores, requests a second, and errors, for so many clients that
   each send one request after the other: encode and decode of a photo of 768x512. `codec` stands beside it: the same
   work (opening a PNG and coding it; decoding and writing a PNG) in a loop in this process, without HTTP.
-* memory: --many requests with pictures of 64x64; MB of the process on the way.
+* memory: --many requests with pictures of --size; MB of the process on the way.
 * slow: 8 clients that send a byte now and then, and what that costs another client; each of the 8 gets a 408.
 * malformed: files that are cut or changed at random; anything but a picture or a 4xx counts as an error.
 * stop: SIGTERM while 16 clients send requests, without a drain, and with one to clients that ask whether the service
@@ -195,7 +195,7 @@ def measure_sizes(args: argparse.Namespace) -> list[list[Any]]:
 
 
 def measure_memory(args: argparse.Namespace) -> list[list[Any]]:
-    picture = png(*SMALL)
+    picture = png(*args.size)
     stream = Codec(args.model).encode(Image.open(io.BytesIO(picture)))
     rows = []
     with served(args.model) as service:
@@ -323,6 +323,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--requests", type=int, default=60, help="of a measurement of time")
     parser.add_argument("--many", type=int, default=10_000, help="requests for the memory")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=SMALL, metavar=("WIDTH", "HEIGHT"), help="for them"
+    )
     parser.add_argument("--transfer-timeout", type=float, default=10, help="seconds, for the slow clients")
     parser.add_argument("--seconds", type=float, default=3, help="of load before the stop")
     parser.add_argument("--json", action="store_true", help="print rows as JSON")
