@@ -25,6 +25,7 @@ from .files import STDIO
 from .jobs import Job, Made, Problem
 from .pixels import Background, Rules
 from .rates import MAX_PSNR, aim_of
+from .service.command import serve
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -253,6 +254,9 @@ def main() -> None:
         with contextlib.suppress(OSError):
             os.open(os.devnull, os.O_RDWR)
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+
+
+main.add_command(serve)
 
 
 @main.command()
