@@ -133,7 +133,7 @@ class Worker:
             }""",
             bundle,
         )
-        page.evaluate(f"globalThis.asText = {AS_TEXT}")
+        page.evaluate(f"() => {{ globalThis.asText = {AS_TEXT}; }}")
 
     def open(self, stream: bytes) -> dict[str, Any]:
         """Open a stream and return what the worker says of it."""
