@@ -50,7 +50,9 @@ class Handler(SimpleHTTPRequestHandler):
         """Say nothing of requests."""
 
 
-def server(port: int, isolated: bool = True, folders: Mapping[str, Path] | None = None) -> ThreadingHTTPServer:
+def server(
+    port: int, isolated: bool = True, folders: Mapping[str, Path] | None = None
+) -> ThreadingHTTPServer:
     """Return a server of the page that is not started yet; port 0 takes a free one.
 
     folders: more of them to serve, by the first part of their address.
@@ -63,7 +65,9 @@ def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000, help="of this machine (default: 8000)")
-    parser.add_argument("--plain", action="store_true", help="without the headers: networks run in one thread")
+    parser.add_argument(
+        "--plain", action="store_true", help="without the headers: networks run in one thread"
+    )
     arguments = parser.parse_args()
     if not (DIST / "index.html").is_file():
         parser.error("the page is not built: run make web first")

@@ -38,6 +38,7 @@ const PLANES = /** @type {const} */ (["z1", "y1", "z2", "y2"]);
 class Scope {
   /** @param {any} module */
   constructor(module) {
+    /** @type {any} */
     this.module = module;
     /** @type {number[]} */
     this.addresses = [];
@@ -100,6 +101,7 @@ export class Coder {
    * @param {Uint8Array} manifest @param {Uint8Array} tables files of the bundle
    */
   constructor(module, manifest, tables) {
+    /** @type {any} */
     this.module = module;
     this.bundle = 0;
     this.#within((scope) => {
@@ -343,6 +345,7 @@ export class Coder {
 
   /** @template T @param {(scope: Scope) => T} work */
   #within(work) {
+    /** @type {Scope} */
     const scope = new Scope(this.module);
     try {
       return work(scope);

@@ -27,8 +27,9 @@ export function layersOf(headerBytes, chunks) {
     if (name === "primary") {
       layers.push({ name: "Base", bytes: length, className: "base", state, slice: -1 });
     } else if (name === "aux_slice") {
-      slice += 1;
-      layers.push({ name: `Slice ${slice}`, bytes: length, className: `slice slice-${Math.min(slice, 4)}`, state, slice });
+      slice += 1; // numbers begin at 0, as in the format and in messages
+      const className = `slice slice-${Math.min(slice, 4)}`;
+      layers.push({ name: `Slice ${slice - 1}`, bytes: length, className, state, slice });
     } else if (name === "lossless") {
       layers.push({ name: TEXT[name], bytes: length, className: "slice slice-2", state, slice: 1 });
     } else {

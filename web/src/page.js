@@ -45,7 +45,11 @@ async function busily(work) {
   try {
     await work();
   } catch (error) {
-    if (number === latest) showProblem(titleOf(error), [error instanceof Error ? error.message : String(error)]);
+    if (number === latest) {
+      showProblem(titleOf(error), [error instanceof Error ? error.message : String(error)]);
+      element("nothing").hidden = Boolean(viewer.base);
+      element("empty").hidden = true;
+    }
   } finally {
     if (number === latest) {
       clearTimeout(busyTimer);
@@ -113,6 +117,7 @@ function isStream(file) {
 async function openStream(file) {
   source = "";
   await forgetOriginal();
+  nothing();
   await show(new Uint8Array(await file.arrayBuffer()), file.name);
 }
 
@@ -131,6 +136,7 @@ async function usePicture(file, isNew) {
   const fits = stream?.header && bitmap.width === stream.header.width && bitmap.height === stream.header.height;
   if (isNew && !(fits && !source)) {
     source = file.name;
+    nothing();
     await encode();
   } else if (fits) {
     element("original-note").textContent = file.name;
@@ -141,10 +147,19 @@ async function usePicture(file, isNew) {
   showComparison();
 }
 
-async function encode() {
+/** @param {boolean} [again] with another quality */
+async function encode(again = false) {
   const data = await client.call("encode", { quality: input("quality").valueAsNumber });
-  await show(data, source.replace(/\.[^.]*$/, "") + ".rdc");
+  await show(data, `${source.replace(/\.[^.]*$/, "")}.rdc`, again);
   element("original-note").textContent = source;
+}
+
+/** Shows that nothing is open. */
+function nothing() {
+  stream = null;
+  showProblem("");
+  viewer.reset(0, 0, false);
+  for (const id of ["facts", "compress", "dials", "spent", "original", "zoom", "nothing"]) element(id).hidden = true;
 }
 
 async function forgetOriginal() {
@@ -156,40 +171,46 @@ async function forgetOriginal() {
 
 // ----------------------------------------------------------------------------------------------------------- streams
 
-/** Shows a stream: its base first, then all of it. @param {Uint8Array<ArrayBuffer>} data @param {string} name */
-async function show(data, name) {
-  for (const bitmap of pictures.values()) bitmap.close();
+/**
+ * Shows a stream: its base first, then all of it.
+ * @param {Uint8Array<ArrayBuffer>} data @param {string} name
+ * @param {boolean} [again] it is of the picture that is shown, which stays until there is another one
+ */
+async function show(data, name, again = false) {
+  const before = pictures;
   pictures = new Map();
   sums = new Map();
   stream = null;
   showProblem("");
-  document.body.dataset.opened = "";
   document.body.classList.remove("empty");
   element("empty").hidden = true;
-  for (const id of ["facts", "spent", "dials", "original", "zoom", "compress"]) element(id).hidden = true;
-  viewer.reset(0, 0);
-  const wanted = input("slices").valueAsNumber;
-  const hadAll = wanted === Number(input("slices").max);
   const opened = await client.call("open", { data });
   stream = { ...opened, name, layers: layersOf(opened.header.headerBytes, opened.chunks) };
   showFacts(data);
+  const { width, height } = opened.error ? { width: 0, height: 0 } : opened.header;
+  viewer.reset(width, height, again);
+  viewer.set({ alpha: opened.alpha });
+  for (const id of ["dials", "original", "zoom"]) element(id).hidden = Boolean(opened.error);
+  element("compress").hidden = !source;
+  showComparison();
   if (opened.error) {
-    showProblem(titleOf(new CodecError(opened.error.kind, "")), [opened.error.message]);
     showLayers(element("bar"), element("layers"), stream.layers, -1, -1);
-    return;
+    throw new CodecError(opened.error.kind, opened.error.message);
   }
   if (opened.problems.length) showProblem("Damaged: shown without a part of it", opened.problems);
-  const { width, height } = opened.header;
-  viewer.reset(width, height);
-  viewer.set({ alpha: opened.alpha });
-  input("slices").max = String(opened.slices);
-  input("slices").value = String(hadAll ? opened.slices : Math.min(wanted, opened.slices));
-  input("slices").disabled = input("beta").disabled = opened.slices === 0;
-  for (const id of ["dials", "original", "zoom"]) element(id).hidden = false;
-  element("compress").hidden = !source;
+  prepareSlices(opened.slices);
   element("canvas").setAttribute("aria-label", `${name}, ${width} by ${height} pixels`);
   await showDials();
-  document.body.dataset.opened = name;
+  for (const bitmap of before.values()) bitmap.close();
+}
+
+/** Lets the slider have as many steps as there are slices; where it was at the end, it stays there. @param {number} count */
+function prepareSlices(count) {
+  const slider = input("slices");
+  const atEnd = slider.value === slider.max;
+  slider.max = String(count);
+  if (atEnd) slider.value = slider.max;
+  slider.disabled = count === 0;
 }
 
 /** @param {Uint8Array<ArrayBuffer>} data */
@@ -228,6 +249,7 @@ async function showDials() {
   const beta = input("beta").valueAsNumber;
   const layers = stream.layers;
   const isExact = stream.exact;
+  input("beta").disabled = slices === 0;
   element("slices-value").textContent = slices === 0 ? "base" : isExact ? "exact" : `${slices} of ${input("slices").max}`;
   element("beta-value").textContent = beta.toFixed(2);
   const used = bytesUpTo(layers, slices);
@@ -300,7 +322,7 @@ function listen() {
 
   for (const id of ["slices", "beta"]) input(id).oninput = () => (id === "beta" ? showBeta() : busily(showDials));
   input("quality").oninput = () => (element("quality-value").textContent = input("quality").value);
-  input("quality").onchange = () => busily(encode);
+  input("quality").onchange = () => busily(() => encode(true));
   input("divider").oninput = () => viewer.set({ divider: input("divider").valueAsNumber });
   for (const radio of document.querySelectorAll("#comparison input")) {
     radio.addEventListener("change", () => {

@@ -43,11 +43,14 @@ export class Viewer {
     this.#listen();
   }
 
-  /** Begins anew with a picture of another stream. @param {number} width @param {number} height */
-  reset(width, height) {
-    if (width !== this.size.width || height !== this.size.height) this.fitted = true;
-    for (const bitmap of [this.base, this.full, this.alpha]) bitmap?.close();
-    this.base = this.full = this.alpha = null;
+  /**
+   * Begins anew with pictures of a size. Bitmaps belong to the caller.
+   * @param {number} width @param {number} height @param {boolean} keep show what is shown until other pictures are there
+   */
+  reset(width, height, keep) {
+    const same = width === this.size.width && height === this.size.height;
+    if (!same) this.fitted = true;
+    if (!same || !keep) this.base = this.full = this.alpha = null;
     this.size = { width, height };
     this.#update();
   }

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from skimage import data
 
 from rdc_codec import Codec
@@ -40,21 +40,23 @@ AS_TEXT = """async (array) => {
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve the page, with the tiny bundle in tiny/."""
     assert (DIST / "index.html").is_file(), "the page is not built: run make web"
-    with _serving(server(0, folders={"tiny": TINY})) as url:
+    with serving(server(0, folders={"tiny": TINY})) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def plain_address() -> Iterator[str]:
     """Serve the page without the headers that isolate it, as most static hosts do."""
-    with _serving(server(0, isolated=False)) as url:
+    with serving(server(0, isolated=False)) as url:
         yield url
 
 
-class _serving:
-    def __init__(self, serving: ThreadingHTTPServer) -> None:
-        self._server = serving
-        self._thread = threading.Thread(target=serving.serve_forever, daemon=True)
+class serving:
+    """Runs a server meanwhile, and gives its address."""
+
+    def __init__(self, run: ThreadingHTTPServer) -> None:
+        self._server = run
+        self._thread = threading.Thread(target=run.serve_forever, daemon=True)
 
     def __enter__(self) -> str:
         self._thread.start()
@@ -75,25 +77,29 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> BrowserContext:
+    """One for all pages without options of their own: what one has loaded, the next has at hand."""
+    return browser.new_context(viewport={"width": 1280, "height": 800})
+
+
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open pages; what they log as an error, or do not catch, fails the test."""
+def open_page(browser: Browser, context: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """Open pages; what they do not catch fails the test."""
     wrong: list[str] = []
-    contexts = []
+    pages = []
 
     def opened(url: str, **options: Any) -> Page:
-        context = browser.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 800}), **options)
-        contexts.append(context)
-        page = context.new_page()
+        page = browser.new_page(**options) if options else context.new_page()
+        pages.append(page)
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         page.goto(url)
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not wrong, wrong
 
 
@@ -159,7 +165,9 @@ class Worker:
 
     def pixels(self, slices: int, height: int, width: int) -> np.ndarray:
         """Return the picture of so many slices, uint8 [H, W, 3]."""
-        text = self._page.evaluate("async (slices) => asText(await client.call('pixels', { slices }))", slices)
+        text = self._page.evaluate(
+            "async (slices) => asText(await client.call('pixels', { slices }))", slices
+        )
         return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3]
 
     def encode(self, picture: bytes, quality: float, slices: int) -> bytes:
@@ -180,5 +188,10 @@ def python_symbols(codec: Codec, stream: bytes) -> dict[str, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = codec.symbols(stream)
-    names = {"z1": "primary_hyper", "y1": "primary_latents", "z2": "auxiliary_hyper", "y2": "auxiliary_latents"}
+    names = {
+        "z1": "primary_hyper",
+        "y1": "primary_latents",
+        "z2": "auxiliary_hyper",
+        "y2": "auxiliary_latents",
+    }
     return {short: found[name].ravel() for short, name in names.items() if name in found}

@@ -128,9 +128,13 @@ def test_streams_that_the_page_writes_are_those_of_python_but_for_rounding(
     expected = shipped.encode(photo, quality=quality)
     assert abs(len(written) - len(expected)) <= 0.01 * len(expected)
     found, wanted = shipped.info(written), shipped.info(expected)
-    assert {k: v for k, v in found.items() if k != "chunks"} == {k: v for k, v in wanted.items() if k != "chunks"}
+    assert {k: v for k, v in found.items() if k != "chunks"} == {
+        k: v for k, v in wanted.items() if k != "chunks"
+    }
     assert shipped.verify(written).ok
-    assert psnr(shipped.decode(written), photo) == pytest.approx(psnr(shipped.decode(expected), photo), abs=0.05)
+    assert psnr(shipped.decode(written), photo) == pytest.approx(
+        psnr(shipped.decode(expected), photo), abs=0.05
+    )
     coded, theirs = python_symbols(shipped, written), python_symbols(shipped, expected)
     for plane in theirs:
         assert np.mean(coded[plane] != theirs[plane]) < 2e-3, plane
