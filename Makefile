@@ -17,7 +17,7 @@ VENV_DOCS ?= .venv-docs
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE \
 	$(shell find kernels src -type f -not -path '*/__pycache__/*')
 
-NATIVE := $(shell find kernels src tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc')
+NATIVE := $(shell find kernels src tests examples -name '*.cpp' -o -name '*.c' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc')
 
 .PHONY: demo test test-slow test-gpu test-wheel lint types docs web test-web clean
 

@@ -99,15 +99,16 @@ void check_values(const rdc_header& header, uint32_t flags, const uint32_t (&qua
                                " pixels is over the limit of " + std::to_string(max_pixels));
 }
 
-// Says where each chunk is, and how much of it.
+// Says where each chunk is, and how much of it. A chunk of no bytes is there even behind the end.
 void locate(std::vector<rdc_chunk>& chunks, const uint8_t* data, uint64_t size, uint64_t offset) {
   for (rdc_chunk& chunk : chunks) {
     chunk.offset = offset;
     offset += chunk.length;
-    if (offset <= size)
-      chunk.state = crc32c(data + chunk.offset, chunk.length, 0) == chunk.crc ? RDC_CHUNK_OK : RDC_CHUNK_DAMAGED;
+    const uint64_t there = chunk.offset < size ? std::min<uint64_t>(size - chunk.offset, chunk.length) : 0;
+    if (there < chunk.length)
+      chunk.state = there ? RDC_CHUNK_TRUNCATED : RDC_CHUNK_MISSING;
     else
-      chunk.state = chunk.offset < size ? RDC_CHUNK_TRUNCATED : RDC_CHUNK_MISSING;
+      chunk.state = crc32c(content_of(data, chunk), chunk.length, 0) == chunk.crc ? RDC_CHUNK_OK : RDC_CHUNK_DAMAGED;
   }
   if (offset < size) throw Error(RDC_CORRUPT, "there are bytes after the last chunk");
 }

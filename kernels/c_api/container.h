@@ -11,6 +11,11 @@
 
 namespace rdc {
 
+// The bytes of a chunk that is whole.
+inline const uint8_t* content_of(const uint8_t* data, const rdc_chunk& chunk) {
+  return chunk.length ? data + chunk.offset : data;
+}
+
 struct Stream {
   const uint8_t* data;
   rdc_header header;

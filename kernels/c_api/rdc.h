@@ -165,11 +165,11 @@ enum {
   RDC_CHUNK_OK = 0,        /* all there, and the CRC is right */
   RDC_CHUNK_DAMAGED = 1,   /* all there, and the CRC is wrong */
   RDC_CHUNK_TRUNCATED = 2, /* the stream ends within it */
-  RDC_CHUNK_MISSING = 3    /* the stream ends before it, though it is not empty */
+  RDC_CHUNK_MISSING = 3    /* the stream ends before it, and it is not empty */
 };
 
 typedef struct rdc_chunk {
-  uint64_t offset; /* of its content in the stream, in bytes; beyond the end where it is missing */
+  uint64_t offset; /* of its content in the stream, in bytes; may be beyond its end */
   uint32_t length; /* bytes of its content, as the directory says */
   uint32_t type;
   uint32_t state;

@@ -65,8 +65,6 @@ std::vector<Symbol> read_pass(Decoder& decoder, const Branch& branch, const Scal
   return symbols;
 }
 
-const uint8_t* content(const Stream& stream, const rdc_chunk& chunk) { return stream.data + chunk.offset; }
-
 template <class Symbol>
 void read_primary(const Bundle& bundle, const Stream& stream, const Sides& sides, const Planes<Symbol>& planes) {
   const rdc_chunk& chunk = *stream.find(RDC_PRIMARY, 0);  // a stream without one could not be opened
@@ -74,7 +72,7 @@ void read_primary(const Bundle& bundle, const Stream& stream, const Sides& sides
   if (chunk.state != RDC_CHUNK_OK) throw Error(RDC_TRUNCATED, "primary data: the stream ends before it does");
   try {
     const Branch& branch = *bundle.primary;
-    Decoder decoder(content(stream, chunk), chunk.length);
+    Decoder decoder(content_of(stream.data, chunk), chunk.length);
     read_hyper(decoder, branch, sides, planes.z);
     ScaleState state = scale_state(branch, planes.z, sides);
     for (int pass = 0; pass < kPasses; ++pass) {
@@ -103,7 +101,7 @@ uint32_t read_auxiliary(const Bundle& bundle, const Stream& stream, const Sides&
       return slice;
     }
     try {
-      Decoder decoder(content(stream, *chunk), chunk->length);
+      Decoder decoder(content_of(stream.data, *chunk), chunk->length);
       std::vector<Symbol> z;
       if (!state) {
         z.resize(branch.hyper * sides.hyper());
