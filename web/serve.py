@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead, SupportsWrite
 
 DIST = Path(__file__).parent / "dist"
 HOST = "127.0.0.1"
@@ -45,6 +50,11 @@ class Handler(SimpleHTTPRequestHandler):
         for name, value in self._headers.items():
             self.send_header(name, value)
         super().end_headers()
+
+    def copyfile(self, source: SupportsRead[bytes], outputfile: SupportsWrite[bytes]) -> None:
+        """Send a file, to whoever still wants it."""
+        with contextlib.suppress(ConnectionError):
+            super().copyfile(source, outputfile)
 
     def log_message(self, *args: object) -> None:
         """Say nothing of requests."""

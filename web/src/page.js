@@ -250,7 +250,7 @@ async function showDials() {
   const layers = stream.layers;
   const isExact = stream.exact;
   input("beta").disabled = slices === 0;
-  element("slices-value").textContent = slices === 0 ? "base" : isExact ? "exact" : `${slices} of ${input("slices").max}`;
+  element("slices-value").textContent = slices === 0 ? "base" : isExact ? "exact" : `${slices} of ${input("slices").max} slices`;
   element("beta-value").textContent = beta.toFixed(2);
   const used = bytesUpTo(layers, slices);
   element("used").textContent = used === stream.bytes ? bytesOf(used) : `${bytesOf(used)} of ${bytesOf(stream.bytes)}`;
@@ -321,7 +321,7 @@ function listen() {
   element("sample").onclick = () => openAddress(SAMPLE);
 
   for (const id of ["slices", "beta"]) input(id).oninput = () => (id === "beta" ? showBeta() : busily(showDials));
-  input("quality").oninput = () => (element("quality-value").textContent = input("quality").value);
+  input("quality").oninput = () => (element("quality-value").textContent = `quality ${input("quality").value}`);
   input("quality").onchange = () => busily(() => encode(true));
   input("divider").oninput = () => viewer.set({ divider: input("divider").valueAsNumber });
   for (const radio of document.querySelectorAll("#comparison input")) {

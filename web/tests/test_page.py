@@ -59,7 +59,7 @@ def shown(page: Page, height: int, width: int) -> np.ndarray:
     page.evaluate(TWO_FRAMES)
     whole = canvas(page)
     drawn = whole[..., 3] > 0
-    rows, columns = np.flatnonzero(drawn.sum(1) > 10), np.flatnonzero(drawn.any(0))  # the divider is thinner
+    rows, columns = np.flatnonzero(drawn.sum(1) > 10), np.flatnonzero(drawn.sum(0) == height)
     top, left = rows[0], columns[0]
     assert (rows[-1] + 1 - top, columns[-1] + 1 - left) == (height, width)
     return whole[top : top + height, left : left + width, :3].astype(int)
