@@ -253,7 +253,7 @@ def test_the_original_is_shown_beside_or_behind_a_wipe_with_the_psnr(
     both = canvas(page)
     left, right = both[:, : both.shape[1] // 2], both[:, both.shape[1] // 2 :]
     assert left[..., 3].any() and right[..., 3].any()
-    expect(page.locator("#captions")).to_be_visible()
+    expect(page.locator("#captions span").first).to_be_visible()
 
 
 def test_an_original_of_another_size_is_refused_with_the_reason(
