@@ -3,6 +3,7 @@
 import { CodecError } from "./errors.js";
 
 const ORT = new URL("./ort/", import.meta.url).href;
+const ERROR = 3; // what is said of nodes that WebGPU leaves to the CPU is no news
 const LARGEST_POOL = 8; // threads; more of them wait for each other
 
 /**
@@ -21,12 +22,17 @@ async function hasGpu() {
 }
 
 export class Networks {
-  /** @param {any} ort @param {string} provider "wasm" or "webgpu" @param {(graph: string) => string | null} fileOf @param {Fetch} fetchFile */
-  constructor(ort, provider, fileOf, fetchFile) {
-    this.ort = ort;
-    this.provider = provider;
+  /**
+   * @param {number} threads 0 for as many as there are cores
+   * @param {(graph: string) => string | null} fileOf @param {Fetch} fetchFile
+   */
+  constructor(threads, fileOf, fetchFile) {
+    this.threads = threads;
     this.fileOf = fileOf;
     this.fetchFile = fetchFile;
+    this.provider = "";
+    /** @type {any} */
+    this.ort = null;
     /** @type {Map<string, Promise<any>>} */
     this.sessions = new Map();
     /** @type {Record<string, number>} */
@@ -35,18 +41,14 @@ export class Networks {
 
   /**
    * Loads the runtime.
-   * @param {{backend: string, threads: number}} options backend: "auto", "wasm" or "webgpu"; threads: 0 for as many as
-   *   there are cores. Without cross-origin isolation there is one.
+   * @param {{backend: string, threads: number}} options backend: "auto", "wasm" or "webgpu", which "wasm" stands in for
+   *   where it fails. Without cross-origin isolation there is one thread.
    * @param {(graph: string) => string | null} fileOf @param {Fetch} fetchFile
    */
   static async load({ backend, threads }, fileOf, fetchFile) {
-    const provider = backend === "webgpu" || (backend === "auto" && (await hasGpu())) ? "webgpu" : "wasm";
-    const ort = await import(`./ort/ort.${provider}.min.mjs`);
-    const cores = Math.min(navigator.hardwareConcurrency || 1, LARGEST_POOL);
-    ort.env.wasm.wasmPaths = ORT;
-    ort.env.wasm.numThreads = self.crossOriginIsolated ? threads || cores : 1;
-    ort.env.logLevel = "error";
-    return new Networks(ort, provider, fileOf, fetchFile);
+    const networks = new Networks(threads, fileOf, fetchFile);
+    await networks.#use(backend === "webgpu" || (backend === "auto" && (await hasGpu())) ? "webgpu" : "wasm");
+    return networks;
   }
 
   /** Says what networks run on, for people. */
@@ -61,6 +63,28 @@ export class Networks {
    * @param {string} graph @param {Record<string, Plane>} inputs @returns {Promise<Record<string, any>>}
    */
   async run(graph, inputs) {
+    try {
+      return await this.#runOnce(graph, inputs);
+    } catch (error) {
+      if (error instanceof CodecError || this.provider === "wasm") throw error;
+      await this.#use("wasm"); // a GPU may be lost, or lack what a graph needs
+      return this.#runOnce(graph, inputs);
+    }
+  }
+
+  /** @param {string} provider */
+  async #use(provider) {
+    const ort = await import(`./ort/ort.${provider}.min.mjs`);
+    const cores = Math.min(navigator.hardwareConcurrency || 1, LARGEST_POOL);
+    ort.env.wasm.wasmPaths = ORT;
+    ort.env.wasm.numThreads = self.crossOriginIsolated ? this.threads || cores : 1;
+    this.ort = ort;
+    this.provider = provider;
+    this.sessions.clear();
+  }
+
+  /** @param {string} graph @param {Record<string, Plane>} inputs @returns {Promise<Record<string, any>>} */
+  async #runOnce(graph, inputs) {
     const session = await this.#session(graph);
     const start = performance.now();
     /** @type {Record<string, any>} */
@@ -92,6 +116,7 @@ export class Networks {
     const [model, weights] = await Promise.all([this.fetchFile(file), this.fetchFile("weights.bin")]);
     return this.ort.InferenceSession.create(model, {
       executionProviders: [this.provider],
+      logSeverityLevel: ERROR,
       externalData: [{ path: "weights.bin", data: weights }],
     });
   }

@@ -278,7 +278,8 @@ async function showPsnr(slices) {
 }
 
 async function showTimings() {
-  const timings = await client.call("timings");
+  const { runsOn, milliseconds: timings } = await client.call("timings");
+  element("runtime").textContent = runsOn;
   const names = /** @type {[string, string][]} */ ([
     ["decode_base", "base"],
     ["decode_people", "full"],

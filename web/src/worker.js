@@ -154,9 +154,9 @@ const methods = {
     return encode(coder, networks, original, quality, slices, (share) => say("Encoding", share));
   },
 
-  /** Returns how long each graph took when it last ran, in milliseconds. */
+  /** Returns what networks run on, and how long each graph took when it last ran, in milliseconds. */
   timings() {
-    return { ...networks.milliseconds };
+    return { runsOn: networks.description, milliseconds: { ...networks.milliseconds } };
   },
 };
 

@@ -25,6 +25,13 @@ TINY = ROOT / "tests" / "data" / "tiny"
 GOLDEN = ROOT / "tests" / "data" / "golden"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 # Other bytes of a typed array than its own would come as a list of a million numbers.
+# WebGPU on the CPU, which a page takes only where it is asked for by name.
+EMULATED_GPU = (
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan",
+    "--use-vulkan=swiftshader",
+)
 AS_TEXT = """async (array) => {
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   const url = await new Promise((done) => {
@@ -69,12 +76,20 @@ class serving:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Start Chromium with options of its command line."""
     assert CHROMIUM, "there is no chromium: install it, or name it in CHROMIUM"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        yield lambda *options: playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *options]
+        )
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
+    chromium = launch()
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, Worker, python_symbols
+from conftest import EMULATED_GPU, GOLDEN, Worker, python_symbols
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 from skimage import data
 
 from rdc_codec import Codec
@@ -107,6 +107,41 @@ def test_a_large_picture_is_made_in_windows_that_cannot_be_seen(
     difference = np.abs(worker.pixels(0, *picture.shape[:2]).astype(int) - shipped.decode(stream, beta=1))
     assert difference.max() <= 2  # windows are of floats, too
     assert np.mean(difference > 1) < 1e-5
+
+
+def runs_on(page: Page) -> str:
+    return page.evaluate("client.call('timings').then((timings) => timings.runsOn)")
+
+
+def test_pictures_of_webgpu_are_within_one_grey_level(
+    launch: Callable[..., Browser], address: str, shipped: Codec, photo: np.ndarray
+) -> None:
+    chromium = launch(*EMULATED_GPU)
+    try:
+        page = chromium.new_page()
+        page.goto(f"{address}?backend=webgpu")
+        if not page.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+            pytest.skip("this Chromium has no WebGPU, not even an emulated one")
+        stream = shipped.encode(photo[100:164, 100:164], quality=60)
+        worker = Worker(page)
+        worker.open(stream)
+        for slices in (0, 4):
+            expected = shipped.decode(stream, layers=slices).astype(int)
+            assert np.abs(worker.pixels(slices, 64, 64) - expected).max() <= 1
+        assert runs_on(page) == "WebGPU"
+    finally:
+        chromium.close()
+
+
+def test_where_webgpu_fails_webassembly_stands_in(
+    open_page: OpenPage, address: str, shipped: Codec, photo: np.ndarray
+) -> None:
+    page = open_page(f"{address}?backend=webgpu&threads=1")  # of which this Chromium has none
+    stream = shipped.encode(photo[:50, :70], quality=60)
+    worker = Worker(page)
+    worker.open(stream)
+    assert np.abs(worker.pixels(4, 50, 70).astype(int) - shipped.decode(stream)).max() <= 1
+    assert runs_on(page) == "WebAssembly, 1 thread"
 
 
 def test_pictures_without_loss_are_exact_and_need_no_slices(
