@@ -1,10 +1,10 @@
-"""CMake builds the C API of kernels/c_api here; tests call it by its C names, with NumPy arrays as the caller's memory."""
+"""CMake builds the C API of kernels/c_api here; tests call it by its C names, with NumPy arrays as its memory."""
 
 from __future__ import annotations
 
 import ctypes
 import subprocess
-from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint8, c_uint32, c_uint64
+from ctypes import byref, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint8, c_uint32, c_uint64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,10 @@ def configure_and_build(source: Path, folder: Path, *options: str) -> None:
 
 class BundleInfo(ctypes.Structure):
     _fields_ = [
-        *((name, c_uint32) for name in ("latent1", "hyper1", "levels1", "latent2", "hyper2", "levels2", "slices")),
+        *(
+            (name, c_uint32)
+            for name in ("latent1", "hyper1", "levels1", "latent2", "hyper2", "levels2", "slices")
+        ),
         ("parse_id", c_uint8 * 32),
         ("picture_id", c_uint8 * 32),
     ]
@@ -97,12 +100,17 @@ class CLibrary:
 
     def __init__(self, path: Path) -> None:
         self.native = ctypes.CDLL(str(path))
-        for name in ("rdc_message", "rdc_status_name", "rdc_bundle_name", "rdc_bundle_graph", "rdc_decode_graph"):
+        for name in (
+            "rdc_message",
+            "rdc_status_name",
+            "rdc_bundle_name",
+            "rdc_bundle_graph",
+            "rdc_decode_graph",
+        ):
             getattr(self.native, name).restype = c_char_p
         self.native.rdc_bundle_close.restype = self.native.rdc_stream_close.restype = None
         self.native.rdc_version.restype = c_uint32
         self.native.rdc_decode_graph.argtypes = [ctypes.c_void_p, c_uint32, c_float]
-        self.native.rdc_bundle_level.argtypes = [ctypes.c_void_p, c_uint32, c_double, POINTER(c_float)]
 
     def call(self, name: str, *arguments: Any) -> str | None:
         """Call a function. Return the message of a warning, None for RDC_OK. Sizes are passed as c_size_t."""
@@ -193,7 +201,7 @@ class CBundle:
 
     def level(self, branch: int, quality: float) -> float:
         level = c_float()
-        self.library.call("rdc_bundle_level", self.handle, branch, c_double(quality), byref(level))
+        self.library.call("rdc_bundle_level", self.handle, c_uint32(branch), c_double(quality), byref(level))
         return level.value
 
     def _fields(self, planes: dict[str, np.ndarray], slices: int) -> SymbolFields:
@@ -206,7 +214,9 @@ class CBundle:
     def arrays(self, width: int, height: int, dtype: type = np.int32) -> dict[str, np.ndarray]:
         """Return memory for the symbols of a picture, full of a value that no symbol has."""
         shapes = self.shapes(width, height)
-        found = {name: np.full(tuple(getattr(shapes, name)), 9999, dtype) for name in ("z1", "y1", "z2", "y2")}
+        found = {
+            name: np.full(tuple(getattr(shapes, name)), 9999, dtype) for name in ("z1", "y1", "z2", "y2")
+        }
         return {name: plane for name, plane in found.items() if plane.size}
 
     def read(self, stream: CStream, layers: int = ALL_LAYERS, dtype: type = np.int32) -> Read:

@@ -9,6 +9,7 @@ import ctypes
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import struct
@@ -22,21 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from c_library import (
-    ALL_LAYERS,
     SOURCE,
     STATES,
     CBundle,
     CError,
     CLibrary,
     CStream,
-    HeaderFields,
     configure_and_build,
 )
 from conftest import DATA, SHIPPED, TINY, in_depth
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_library import CMAKE
 
 from rdc_codec import Codec, container, pixels
 from rdc_codec.container import ChunkType
@@ -51,7 +52,7 @@ PLANES = {"primary_hyper": "z1", "primary_latents": "y1", "auxiliary_hyper": "z2
 MANY = 1 << 48
 TYPES = (np.int32, np.int16)
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the compiler
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +96,11 @@ def python_container(data: bytes, max_pixels: int = MANY) -> Any:
         return class_of(error)
     h = stream.header
     fields = (h.width, h.height, h.quality, h.base_quality, h.aux_quality, h.parse_id, h.picture_id)
-    return fields, [(int(c.type), c.offset, c.length, c.state.value) for c in stream.chunks], bool(stream.damage())
+    return (
+        fields,
+        [(int(c.type), c.offset, c.length, c.state.value) for c in stream.chunks],
+        bool(stream.damage()),
+    )
 
 
 def c_container(library: CLibrary, data: bytes, max_pixels: int = MANY) -> Any:
@@ -107,7 +112,11 @@ def c_container(library: CLibrary, data: bytes, max_pixels: int = MANY) -> Any:
     h = stream.header
     identities = bytes(h.parse_id), bytes(h.picture_id)
     fields = (h.width, h.height, h.quality, h.base_quality, h.aux_quality, *identities)
-    return fields, [(c.type, c.offset, c.length, STATES[c.state]) for c in stream.chunks], bool(stream.damage())
+    return (
+        fields,
+        [(c.type, c.offset, c.length, STATES[c.state]) for c in stream.chunks],
+        bool(stream.damage()),
+    )
 
 
 def python_symbols(codec: Codec, data: bytes) -> Any:
@@ -182,7 +191,9 @@ def test_a_photo_of_the_shipped_model(
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_segments_of_many_lanes_escapes_and_extreme_symbols(tiny: Codec, bundle: CBundle, dtype: type) -> None:
+def test_segments_of_many_lanes_escapes_and_extreme_symbols(
+    tiny: Codec, bundle: CBundle, dtype: type
+) -> None:
     """A picture large enough for several lanes a part, with symbols up to the limits."""
     width, height = 4096, 2048
     rng = np.random.default_rng(3)
@@ -282,7 +293,10 @@ def varints(draw: st.DrawFn, values: st.SearchStrategy[int]) -> bytes:
     return bytes([g | 128 for g in groups[:-1]] + groups[-1:])
 
 
-small, edges = st.integers(0, 70), st.sampled_from([0, 1, 2**24, 2**24 + 1, 2**30, 2**32 - 1, 2**32, 2**35 - 1])
+small, edges = (
+    st.integers(0, 70),
+    st.sampled_from([0, 1, 2**24, 2**24 + 1, 2**30, 2**32 - 1, 2**32, 2**35 - 1]),
+)
 sides = st.one_of(small, edges, st.integers(1, 2**24))
 fixed = st.one_of(st.integers(0, 25600), st.integers(0, 65535)).map(lambda q: struct.pack("<H", q))
 
@@ -314,7 +328,7 @@ def made_streams(draw: st.DrawFn) -> bytes:
     return data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 3)) == 0 else data
 
 
-@settings(max_examples=700)
+@settings(max_examples=400)
 @given(made_streams(), st.sampled_from([MANY, 1, 4096]))
 def test_every_header_with_a_right_checksum(library: CLibrary, data: bytes, max_pixels: int) -> None:
     assert_same_container(library, data, max_pixels)
@@ -324,7 +338,7 @@ test_every_header_with_a_right_checksum_in_depth = in_depth(
     test_every_header_with_a_right_checksum,
     data=made_streams(),
     max_pixels=st.sampled_from([MANY, 1, 4096]),
-    examples=30_000,
+    examples=5000,
 )
 
 
@@ -332,3 +346,442 @@ test_every_header_with_a_right_checksum_in_depth = in_depth(
 @given(st.binary(max_size=80), st.booleans())
 def test_arbitrary_bytes(library: CLibrary, noise: bytes, led_by_magic: bool) -> None:
     assert_same_container(library, b"RDC\x01\x00" + noise if led_by_magic else noise)
+
+
+# --- bundles --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", [TINY, SHIPPED], ids=["tiny", "shipped"])
+def test_a_bundle_says_what_the_package_says(library: CLibrary, folder: Path) -> None:
+    bundle, manifest = library.bundle(folder), json.loads((folder / "manifest.json").read_text())
+    info = bundle.info
+    for number, branch in enumerate(("primary", "auxiliary"), 1):
+        described = manifest["parsing"][branch]
+        found = [getattr(info, f"{name}{number}") for name in ("latent", "hyper", "levels")]
+        assert found == [described[name] for name in ("latent", "hyper", "levels")]
+    assert info.slices == 4
+    assert bytes(info.parse_id).hex() == manifest["parse_id"]
+    assert bytes(info.picture_id).hex() == manifest["picture_id"]
+    assert library.native.rdc_bundle_name(bundle.handle).decode() == manifest["name"]
+    for graph, described in manifest["graphs"].items():
+        assert library.native.rdc_bundle_graph(bundle.handle, graph.encode()).decode() == described["file"]
+    assert library.native.rdc_bundle_graph(bundle.handle, b"no such graph") is None
+
+
+def test_files_of_a_bundle_are_checked(bundle: CBundle) -> None:
+    data = (TINY / "decode_base.onnx").read_bytes()
+    arguments = bundle.handle, b"decode_base.onnx"
+    assert bundle.library.call("rdc_bundle_check_file", *arguments, data, len(data)) is None
+    with pytest.raises(CError, match=r"CORRUPT: decode_base.onnx is not the file"):
+        bundle.library.call("rdc_bundle_check_file", *arguments, data, len(data) - 1)
+    with pytest.raises(CError, match="INVALID"):
+        bundle.library.call("rdc_bundle_check_file", bundle.handle, b"other.onnx", data, len(data))
+
+
+def zip_of(members: dict[str, bytes], strategy: int | None) -> bytes:
+    """Write a zip archive whose members are deflated with a strategy of zlib, or stored."""
+    out, directory = io.BytesIO(), b""
+    for name, content in members.items():
+        packed = content
+        if strategy is not None:
+            deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
+            packed = deflate.compress(content) + deflate.flush()
+        method = 0 if strategy is None else 8
+        sizes = zlib.crc32(content), len(packed), len(content)
+        fields = struct.pack("<5H3I2H", 20, 0, method, 0, 0x21, *sizes, len(name), 0)
+        directory += b"PK\1\2" + struct.pack("<H", 20) + fields + bytes(10)
+        directory += struct.pack("<I", out.tell()) + name.encode()
+        out.write(b"PK\3\4" + fields + name.encode() + packed)
+    start, count = out.tell(), len(members)
+    end = struct.pack("<4H2IH", 0, 0, count, count, len(directory), start, 7)
+    return out.getvalue() + directory + b"PK\5\6" + end + b"comment"
+
+
+def with_tables(tables: bytes) -> bytes:
+    """Return the tiny bundle's manifest for other bytes of tables.npz."""
+    manifest = json.loads((TINY / "manifest.json").read_text())
+    manifest["files"]["tables.npz"] = sha256(tables).hexdigest()
+    return json.dumps(manifest).encode()
+
+
+@pytest.mark.parametrize(
+    "strategy", [None, zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE, zlib.Z_FIXED], ids=str
+)
+def test_tables_of_any_compression_of_zip_are_read(library: CLibrary, strategy: int | None) -> None:
+    with zipfile.ZipFile(TINY / "tables.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    tables = zip_of(members, strategy)
+    assert zipfile.ZipFile(io.BytesIO(tables)).testzip() is None
+    found = library.open_bundle(with_tables(tables), tables)
+    assert found.read(library.stream(SMALLEST)).problem is None
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"format": 3}, "UNSUPPORTED"),
+        ({"format": None}, "UNSUPPORTED"),
+        ({"parse_id": "00" * 32}, "CORRUPT"),
+        ({"picture_id": "xy"}, "CORRUPT"),
+        ({"strides": {"pixels": 8, "latent": 16, "hyper": 32}}, "CORRUPT"),
+        ({"graphs": {}}, "CORRUPT"),
+        ({"files": {}}, "CORRUPT"),
+        ({"quality_map": {"quality": [0], "base_quality": [0], "aux_quality": [0]}}, "CORRUPT"),
+        ({"quality_map": {"quality": [0, 100], "base_quality": [60, 0], "aux_quality": [0, 9]}}, "CORRUPT"),
+    ],
+)
+def test_manifests_that_are_refused(library: CLibrary, change: dict[str, Any], status: str) -> None:
+    tables = (TINY / "tables.npz").read_bytes()
+    manifest = json.loads(with_tables(tables)) | change
+    with pytest.raises(CError) as caught:
+        library.open_bundle(json.dumps(manifest).encode(), tables)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"nul", b'{"format": 2}', b"[" * 5000, b"\xff\xfe{}"])
+def test_what_is_no_manifest(library: CLibrary, text: bytes) -> None:
+    with pytest.raises(CError) as caught:
+        library.open_bundle(text, (TINY / "tables.npz").read_bytes())
+    assert caught.value.status in ("CORRUPT", "UNSUPPORTED")
+
+
+def test_files_over_the_limits(library: CLibrary) -> None:
+    manifest, tables = (TINY / "manifest.json").read_bytes(), (TINY / "tables.npz").read_bytes()
+    with pytest.raises(CError, match="LIMIT: bundle: the manifest"):
+        library.open_bundle(manifest + b" " * 262144, tables)
+    with pytest.raises(CError, match=r"LIMIT: bundle: tables.npz"):
+        library.open_bundle(manifest, bytes((1 << 24) + 1))
+    bomb = zip_of({"a.npy": bytes(1 << 25)}, zlib.Z_DEFAULT_STRATEGY)
+    with pytest.raises(CError, match=r"LIMIT: tables.npz: it holds more"):
+        library.open_bundle(with_tables(bomb), bomb)
+
+
+@settings(max_examples=200)
+@given(st.floats(0, 100))
+def test_qualities_and_levels_are_those_of_the_package(
+    shipped: Codec, shipped_bundle: CBundle, dial: float
+) -> None:
+    known = shipped.bundle
+    fixed = container.from_fixed(container.to_fixed(dial))
+    expected = [container.from_fixed(container.to_fixed(q)) for q in known.branch_qualities(fixed)]
+    assert shipped_bundle.qualities(dial) == (fixed, *expected)
+    assert shipped_bundle.level(1, dial) == np.float32(known.primary.level(dial))
+    assert shipped_bundle.level(2, dial) == np.float32(known.auxiliary.level(dial))
+
+
+@pytest.mark.parametrize("dial", [-0.01, 100.01, float("nan"), float("inf")])
+def test_qualities_out_of_range(bundle: CBundle, dial: float) -> None:
+    with pytest.raises(CError, match="INVALID"):
+        bundle.qualities(dial)
+    with pytest.raises(CError, match="INVALID"):
+        bundle.level(1, dial)
+
+
+def test_the_graph_for_each_beta(bundle: CBundle, shipped_bundle: CBundle) -> None:
+    def graph(of: CBundle, slices: int, beta: float) -> bytes | None:
+        return of.library.native.rdc_decode_graph(of.handle, slices, beta)
+
+    assert graph(shipped_bundle, 4, 0) == b"decode_people"
+    assert graph(bundle, 4, 0) == b"decode_full", "an older bundle, which has no decode_people"
+    assert graph(shipped_bundle, 1, 0.5) == b"decode_full"
+    assert graph(shipped_bundle, 4, 1) == graph(shipped_bundle, 0, 0) == b"decode_base"
+    assert graph(bundle, 5, 0) is graph(bundle, 4, 1.5) is graph(bundle, 4, float("nan")) is None
+
+
+# --- pixels -----------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 130), st.integers(1, 70), st.integers(0, 5), st.integers(0, 2**32 - 1))
+def test_pixels_are_padded_and_cropped_as_in_the_package(
+    bundle: CBundle, width: int, height: int, gap: int, seed: int
+) -> None:
+    rows = np.random.default_rng(seed).integers(0, 256, (height, 3 * width + gap), np.uint8)
+    picture = rows[:, : 3 * width].reshape(height, width, 3)
+    expected = pixels.to_tensor(picture, 64)[0]
+    shapes = bundle.shapes(width, height)
+    assert (shapes.padded_height, shapes.padded_width, 3) == expected.shape
+    made, back = np.empty_like(expected), np.empty_like(rows)
+    size = rows.size - gap  # the last row ends with its pixels
+    memory = [ctypes.c_void_p(a.ctypes.data) for a in (rows, made, back)]
+    sizes = ctypes.c_uint32(width), ctypes.c_uint32(height)
+    row_bytes = rows.shape[1]
+    bundle.library.call("rdc_pad_pixels", memory[0], size, row_bytes, *sizes, memory[1], made.size)
+    np.testing.assert_array_equal(made, expected)
+    bundle.library.call("rdc_crop_pixels", memory[1], made.size, *sizes, memory[2], row_bytes, size)
+    np.testing.assert_array_equal(back[:, : 3 * width], rows[:, : 3 * width])
+    for arguments in (
+        (memory[0], size - 1, row_bytes, *sizes, memory[1], made.size),
+        (memory[0], size, row_bytes, *sizes, memory[1], made.size - 1),
+    ):
+        with pytest.raises(CError, match="NO_ROOM"):
+            bundle.library.call("rdc_pad_pixels", *arguments)
+    with pytest.raises(CError, match="INVALID"):
+        bundle.library.call("rdc_pad_pixels", memory[0], size, 3 * width - 1, *sizes, memory[1], made.size)
+
+
+# --- arguments --------------------------------------------------------------------------------------
+
+
+def parsed(bundle: CBundle, name: str = "full") -> tuple[CStream, dict[str, np.ndarray]]:
+    stream = bundle.library.stream(GOLDEN[name])
+    return stream, bundle.read(stream).planes
+
+
+def test_a_stream_of_another_model(bundle: CBundle, shipped_bundle: CBundle) -> None:
+    stream = bundle.library.stream(SMALLEST)
+    assert bundle.library.call("rdc_stream_check_model", stream.handle, bundle.handle) is None
+    with pytest.raises(CError, match="WRONG_MODEL"):
+        bundle.library.call("rdc_stream_check_model", stream.handle, shipped_bundle.handle)
+    with pytest.raises(CError, match="WRONG_MODEL"):
+        shipped_bundle.read(stream)
+
+
+def test_memory_that_is_too_small(bundle: CBundle) -> None:
+    stream, planes = parsed(bundle)
+    with pytest.raises(CError, match="NO_ROOM") as caught:
+        bundle.write(stream.header, planes, 4, room=len(GOLDEN["full"]) - 1)
+    assert caught.value.size == len(GOLDEN["full"])
+    assert bundle.write(stream.header, planes, 4, room=len(GOLDEN["full"])) == GOLDEN["full"]
+    with pytest.raises(CError, match="NO_ROOM"):
+        bundle.write(stream.header, planes | {"y2": planes["y2"].ravel()[:-1]}, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "slices", "contents"),
+    [
+        ({"width": 0}, 4, ()),
+        ({"height": (1 << 24) + 1}, 4, ()),
+        ({"quality": float("nan")}, 4, ()),
+        ({"base_quality": 100.1}, 4, ()),
+        ({"aux_quality": -1.0}, 4, ()),
+        ({}, 5, ()),
+        ({}, 4, ((40, b"lossless"),)),
+        ({}, 0, ((33, b""), (32, b""))),
+        ({}, 0, ((36, b""), (36, b""))),
+        ({}, 0, ((1, b""),)),
+        ({}, 0, ((3, b""),)),
+    ],
+)
+def test_what_cannot_be_written(
+    bundle: CBundle, change: dict[str, Any], slices: int, contents: tuple[tuple[int, bytes], ...]
+) -> None:
+    stream, planes = parsed(bundle)
+    header = stream.header
+    for name, value in change.items():
+        setattr(header, name, value)
+    with pytest.raises(CError, match="INVALID"):
+        bundle.write(header, planes, slices, contents)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("z1", 127), ("y1", 2047), ("z2", 127), ("y2", 2047)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_symbols_beyond_the_limit(bundle: CBundle, name: str, limit: int, sign: int) -> None:
+    stream, planes = parsed(bundle)
+    planes[name][-1, -1, -1] = sign * limit
+    assert bundle.write(stream.header, planes, 4)
+    for beyond in (sign * (limit + 1), sign * (2**31 - 1)):
+        planes[name][-1, -1, -1] = beyond
+        with pytest.raises(CError, match="INVALID"):
+            bundle.write(stream.header, planes, 4)
+
+
+def test_null_is_an_error_and_no_crash(bundle: CBundle) -> None:
+    """Every function with one argument after the other NULL, or all."""
+    native = bundle.library.native
+    declared = re.findall(
+        r"^RDC_API rdc_status (rdc_\w+)\(([^;]*?)\);", (SOURCE / "rdc.h").read_text(), re.M | re.S
+    )
+    assert len(declared) > 15
+    for name, parameters in declared:
+        nothing = [ctypes.c_void_p() for _ in parameters.split(",")]
+        status = getattr(native, name)(*nothing)
+        assert ctypes.c_int32(status).value == -6, name
+    for name in ("rdc_bundle_close", "rdc_stream_close"):
+        getattr(native, name)(None)
+    assert native.rdc_bundle_name(None) is None and native.rdc_bundle_graph(None, None) is None
+
+
+def test_sizes_that_no_memory_holds(bundle: CBundle) -> None:
+    """The largest picture of the format has its shapes on a machine of 64 bits, without any allocation."""
+    shapes = bundle.shapes(1 << 24, 1 << 24)
+    assert tuple(shapes.y1)[1:] == (1 << 20, 1 << 20) and shapes.y1_count == shapes.y1[0] << 40
+    for width, height in ((0, 1), (1, 0), ((1 << 24) + 1, 1), (1, 2**32 - 1)):
+        with pytest.raises(CError, match="INVALID"):
+            bundle.shapes(width, height)
+
+
+def test_names_and_version(library: CLibrary) -> None:
+    header = (SOURCE / "rdc.h").read_text()
+    first = header[header.index("rdc_status;") : header.index("};")]  # the first list of names
+    declared = {int(n): name for name, n in re.findall(r"^  RDC_([A-Z_]+) = (-?\d+)", first, re.M)}
+    major, minor = (int(re.search(rf"RDC_VERSION_{part} (\d+)", header)[1]) for part in ("MAJOR", "MINOR"))
+    assert library.native.rdc_version() == major << 16 | minor
+    for status in range(-9, 2):
+        assert library.native.rdc_status_name(status).decode() == f"RDC_{declared[status]}"
+    assert library.native.rdc_status_name(5) == b"unknown status"
+
+
+# --- the library ------------------------------------------------------------------------------------
+
+
+def test_nothing_but_the_header_is_exported(c_build: Path) -> None:
+    nm = shutil.which("nm")
+    if nm is None:
+        pytest.skip("needs nm")
+    listed = subprocess.run(
+        [nm, "-D", "--defined-only", c_build / "librdc.so"], capture_output=True, text=True
+    )
+    strong = {line.split()[2] for line in listed.stdout.splitlines() if line.split()[1] in "TDBR"}
+    declared = set(re.findall(r"\b(rdc_\w+)\(", (SOURCE / "rdc.h").read_text()))
+    assert strong == declared - {"rdc_status"}
+
+
+@pytest.mark.parametrize(
+    "compiler", [("cc", "-std=c99", "-xc"), ("c++", "-std=c++17", "-xc++")], ids=["c", "c++"]
+)
+def test_the_header_is_c99_and_cpp(compiler: tuple[str, ...]) -> None:
+    strict = ("-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", str(SOURCE / "rdc.h"))
+    done = subprocess.run(
+        [*compiler[:2], *strict[:-1], compiler[2], strict[-1]], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def built_harness(folder: Path, *arguments: str) -> Path:
+    program = folder / "harness"
+    coder = SOURCE.parent / "entropy_coder"
+    sources = [ROOT / "tests" / "c_api_harness.cpp", SOURCE / "sha256.cpp", coder / "crc32c.cpp"]
+    command = ["c++", "-std=c++17", "-O1", *map(str, sources), *arguments, "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def run_program(*command: object) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_memory_stays_within_what_is_stated(c_build: Path, tmp_path: Path) -> None:
+    """A program whose operator new counts, with every cut and flip of a stream and many of a bundle."""
+    program = built_harness(tmp_path, f"-L{c_build}", "-lrdc", f"-Wl,-rpath,{c_build}")
+    assert run_program(program, TINY, DATA / "golden" / "one_pixel.rdc") == "ok\n"
+
+
+# --- the example ------------------------------------------------------------------------------------
+
+
+def installed_onnxruntime(folder: Path) -> Path | None:
+    """Lay out ONNX Runtime's C headers, if they are on this machine, beside the library of the Python package."""
+    places = [
+        Path(os.environ.get("ONNXRUNTIME_ROOT", "/nowhere")) / "include",
+        Path("/usr/include/onnxruntime"),
+    ]
+    headers = next((h.parent for place in places for h in sorted(place.rglob("onnxruntime_c_api.h"))), None)
+    libraries = sorted(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so*"))
+    if headers is None or not libraries:
+        return None
+    (folder / "lib").mkdir(parents=True)
+    (folder / "include").symlink_to(headers)
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / "lib" / name).symlink_to(libraries[0])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def programs(c_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Build the examples as an application's build would: with the installed package."""
+    folder = tmp_path_factory.mktemp("programs")
+    prefix = folder / "prefix"
+    run_program(*CMAKE, "--install", c_build, "--prefix", prefix)
+    options = [
+        f"-DCMAKE_PREFIX_PATH={prefix}",
+        "-DCMAKE_C_FLAGS=-Werror",
+        f"-DCMAKE_BUILD_RPATH={prefix}/lib",
+    ]
+    if (runtime := installed_onnxruntime(folder / "onnxruntime")) is not None:
+        options.append(f"-DONNXRUNTIME_ROOT={runtime}")
+    configure_and_build(ROOT / "examples" / "c", folder / "build", *options)
+    yield folder / "build"
+
+
+def symbols_of(path: Path, bundle: CBundle, width: int, height: int) -> dict[str, np.ndarray]:
+    planes = bundle.arrays(width, height)
+    values = np.fromfile(path, np.int32)
+    ends = np.cumsum([plane.size for plane in planes.values()])
+    assert len(values) == ends[-1]
+    parts = np.split(values, ends[:-1])
+    return {name: part.reshape(planes[name].shape) for name, part in zip(planes, parts, strict=True)}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_example_in_c_has_the_symbols_of_python(
+    programs: Path, tiny: Codec, bundle: CBundle, tmp_path: Path, name: str
+) -> None:
+    program, out = programs / "rdc_symbols", tmp_path / "symbols.bin"
+    assert "python" not in run_program("ldd", program).lower()
+    said = run_program(program, TINY, DATA / "golden" / f"{name}.rdc", out)
+    header = bundle.library.stream(GOLDEN[name]).header
+    assert f"{header.width}x{header.height}" in said and "the same" in said
+    found = symbols_of(out, bundle, header.width, header.height)
+    for key, plane in tiny.symbols(GOLDEN[name]).items():
+        np.testing.assert_array_equal(found[PLANES[key]], plane)
+
+
+def test_the_example_says_what_is_wrong(programs: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.rdc"
+    damaged.write_bytes(GOLDEN["base"][:-1])
+    done = subprocess.run(
+        [programs / "rdc_symbols", TINY, damaged, tmp_path / "out"], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "RDC_TRUNCATED" in done.stderr and not (tmp_path / "out").exists()
+
+
+def read_ppm(path: Path) -> np.ndarray:
+    head, size, most, samples = path.read_bytes().split(b"\n", 3)
+    assert (head, most) == (b"P6", b"255")
+    width, height = map(int, size.split())
+    return np.frombuffer(samples, np.uint8).reshape(height, width, 3)
+
+
+def test_pictures_with_onnxruntime_and_without_python(
+    programs: Path, shipped: Codec, photo: np.ndarray, tmp_path: Path
+) -> None:
+    if not (programs / "rdc_decode").exists():
+        pytest.skip("ONNX Runtime's C headers are not on this machine (ONNXRUNTIME_ROOT, libonnxruntime-dev)")
+    picture = np.ascontiguousarray(photo[:100, :150])
+    ppm, stream, back = (tmp_path / name for name in ("in.ppm", "out.rdc", "back.ppm"))
+    ppm.write_bytes(b"P6\n150 100\n255\n" + picture.tobytes())
+    assert "python" not in run_program("ldd", programs / "rdc_encode").lower()
+    run_program(programs / "rdc_encode", SHIPPED, ppm, stream, 70)
+    data, expected = stream.read_bytes(), shipped.encode(picture, 70)
+    assert container.read(data, max_pixels=MANY).header == container.read(expected, max_pixels=MANY).header
+    wanted = shipped.symbols(expected)
+    for name, plane in shipped.symbols(data).items():
+        assert (plane != wanted[name]).mean() <= 0.001, "as between any two engines (docs/bundle.md)"
+    for beta in (0, 0.5, 1):
+        run_program(programs / "rdc_decode", SHIPPED, stream, back, beta)
+        difference = read_ppm(back).astype(int) - shipped.decode(data, beta)
+        assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_static_and_under_sanitizers(tmp_path: Path, tiny: Codec, bundle: CBundle) -> None:
+    """The whole API and the example, with every cut and flip, under AddressSanitizer and UBSan."""
+    flags = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+    build, prefix, programs = tmp_path / "build", tmp_path / "prefix", tmp_path / "programs"
+    configure_and_build(
+        SOURCE, build, "-DBUILD_SHARED_LIBS=OFF", f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=Debug"
+    )
+    program = built_harness(tmp_path, *flags.split(), "-DRDC_SANITIZED", str(build / "librdc.a"))
+    for name in ("one_pixel", "two_slices"):
+        assert run_program(program, TINY, DATA / "golden" / f"{name}.rdc") == "ok\n"
+    run_program(*CMAKE, "--install", build, "--prefix", prefix)
+    sanitized = [f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}"]
+    configure_and_build(ROOT / "examples" / "c", programs, f"-DCMAKE_PREFIX_PATH={prefix}", *sanitized)
+    out = tmp_path / "symbols.bin"
+    assert "the same" in run_program(programs / "rdc_symbols", TINY, DATA / "golden" / "full.rdc", out)
+    for key, plane in tiny.symbols(GOLDEN["full"]).items():
+        np.testing.assert_array_equal(symbols_of(out, bundle, 191, 127)[PLANES[key]], plane)

@@ -176,7 +176,7 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             pass
         case ["cmake", "-S", source, *_]:
             assert (ROOT / source / "CMakeLists.txt").exists()
-        case ["cmake", "--build", *_]:
+        case ["cmake", "--build" | "--install", *_]:
             pass
         case ["compute-sanitizer", *rest]:
             check(rest, monkeypatch)
