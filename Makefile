@@ -4,6 +4,8 @@
 # make test-gpu: those that need one, with TensorRT and ONNX Runtime for it.
 # make test-wheel: the wheel, built, repaired and tried as a user would, outside the clone.
 # make docs: the documentation as a site, in site/.
+# make web: the page that opens streams, in web/dist; it takes npm and emcc, the compiler of Emscripten.
+# make test-web: the page in a real Chromium.
 
 PYTHON ?= python3
 VENV_DEMO ?= .venv-demo
@@ -17,7 +19,7 @@ PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE \
 
 NATIVE := $(shell find kernels src tests examples -name '*.cpp' -o -name '*.c' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc')
 
-.PHONY: demo test test-slow test-gpu test-wheel lint types docs clean
+.PHONY: demo test test-slow test-gpu test-wheel lint types docs web test-web clean
 
 demo: $(VENV_DEMO)/.installed
 	$(VENV_DEMO)/bin/python examples/demo.py -o demo_out
@@ -45,8 +47,15 @@ types: $(VENV_TEST)/.installed
 docs: $(VENV_DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/python -m mkdocs build --strict
 
+web: web/node_modules/.installed
+	cd web && npm run build
+
+test-web: web $(VENV_TEST)/.web
+	cd web && npm run types
+	$(VENV_TEST)/bin/python -m pytest web/tests
+
 clean:
-	rm -rf $(VENV_DEMO) $(VENV_TEST) $(VENV_GPU) $(VENV_DOCS) build dist site demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV_DEMO) $(VENV_TEST) $(VENV_GPU) $(VENV_DOCS) build dist web/dist web/node_modules site demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV_DEMO)/.installed: $(PACKAGE)
 	test -x $(VENV_DEMO)/bin/python || $(PYTHON) -m venv $(VENV_DEMO)
@@ -61,6 +70,15 @@ $(VENV_TEST)/.installed: $(PACKAGE)
 $(VENV_DOCS)/.installed: $(PACKAGE)
 	test -x $(VENV_DOCS)/bin/python || $(PYTHON) -m venv $(VENV_DOCS)
 	$(VENV_DOCS)/bin/python -m pip install --disable-pip-version-check -q ".[docs]"
+	touch $@
+
+# Playwright drives a Chromium that is there already; it brings none.
+$(VENV_TEST)/.web: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m pip install --disable-pip-version-check -q "playwright>=1.45,<2"
+	touch $@
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	cd web && npm ci
 	touch $@
 
 # onnxruntime-gpu and onnxruntime own the same folder: only one may be there.

@@ -165,7 +165,7 @@ def test_a_bad_picture_is_noted_and_tried_again(photos: Path, tmp_path: Path, pi
     everything = total(outcomes)
     assert everything.done == 6
     assert [(n.name, n.error, n.text) for n in everything.notes] == [
-        ("bad.jpg", "InputError", "not an image that can be read")
+        ("bad.jpg", "UnknownFormatError", "not an image that can be read")
     ]
     (photos / "bad.jpg").write_bytes(pictures[6])
     made, outcomes = done_here(asked)
@@ -349,7 +349,7 @@ def test_a_bad_picture_of_a_shard_takes_its_labels_along(tmp_path: Path, picture
         {"0.png": pictures[0], "1.png": b"no picture", "1.cls": b"7", "2.png": pictures[2]},
     )
     _, (outcome,) = done_here(settings(tmp_path / "in", tmp_path / "out"))
-    assert [(note.name, note.error) for note in outcome.notes] == [("a.tar: 1.png", "InputError")]
+    assert [(note.name, note.error) for note in outcome.notes] == [("a.tar: 1.png", "UnknownFormatError")]
     assert set(read_shard(tmp_path / "out" / "a.tar")) == {"0.rdc", "0.rdc.json", "2.rdc", "2.rdc.json"}
 
 
@@ -498,7 +498,7 @@ def test_the_command_encodes_decodes_and_verifies(
     code, sums, lines, stderr = corpus("encode", photos, tmp_path / "out", "-q", 40, "--model", TINY)
     assert code == 2 and stderr == "rdc: bad.jpg: not an image that can be read\n"
     assert (sums["encoded"], sums["skipped"], sums["bad"], sums["left_out"]) == (6, 0, 1, 0)
-    assert lines == [{"name": "bad.jpg", "error": "InputError", "text": "not an image that can be read"}]
+    assert lines == [{"name": "bad.jpg", "error": "UnknownFormatError", "text": "not an image that can be read"}]
     report = (tmp_path / "out" / ".rdc-corpus" / "report.jsonl").read_text()
     assert [json.loads(line) for line in report.splitlines()] == lines
     found = streams_below(tmp_path / "out")
