@@ -498,7 +498,9 @@ def test_the_command_encodes_decodes_and_verifies(
     code, sums, lines, stderr = corpus("encode", photos, tmp_path / "out", "-q", 40, "--model", TINY)
     assert code == 2 and stderr == "rdc: bad.jpg: not an image that can be read\n"
     assert (sums["encoded"], sums["skipped"], sums["bad"], sums["left_out"]) == (6, 0, 1, 0)
-    assert lines == [{"name": "bad.jpg", "error": "UnknownFormatError", "text": "not an image that can be read"}]
+    assert lines == [
+        {"name": "bad.jpg", "error": "UnknownFormatError", "text": "not an image that can be read"}
+    ]
     report = (tmp_path / "out" / ".rdc-corpus" / "report.jsonl").read_text()
     assert [json.loads(line) for line in report.splitlines()] == lines
     found = streams_below(tmp_path / "out")
