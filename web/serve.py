@@ -8,10 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsRead, SupportsWrite
+from typing import Any
 
 DIST = Path(__file__).parent / "dist"
 HOST = "127.0.0.1"
@@ -51,7 +48,7 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_header(name, value)
         super().end_headers()
 
-    def copyfile(self, source: SupportsRead[bytes], outputfile: SupportsWrite[bytes]) -> None:
+    def copyfile(self, source: Any, outputfile: Any) -> None:
         """Send a file, to whoever still wants it."""
         with contextlib.suppress(ConnectionError):
             super().copyfile(source, outputfile)
