@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,32 @@ def add_beside(kit: Kit, photo: np.ndarray) -> None:
     stream = container.write(header, [*chunks, (ChunkType.LOSSLESS, lossy)])
     kit.picture("lossless_that_is_not", "LOSSLESS with a file that lost something", stream, "damaged")
 
+    add_files_of_another_kind(kit, photo)
     header, chunks = contents(codec.encode(crop, 40, layers=2))
     stream = container.write(header, [(EARLY, NOTE), *chunks, (UNKNOWN, NOTE), (UNKNOWN, b"")])
     kit.picture("unknown_chunks", "chunks of types that no reader knows, one without content", stream)
+
+
+def add_files_of_another_kind(kit: Kit, photo: np.ndarray) -> None:
+    """Add pictures of a pixel with files that any other reader of PNG and WebP takes."""
+    pixel = photo[:1, :1]
+    header, base = contents(kit.codec.encode(pixel, 40, layers="base"))
+    for kind, name, image in (
+        (ChunkType.ALPHA, "alpha", Image.new("L", (1, 1), 99)),
+        (ChunkType.LOSSLESS, "lossless", Image.fromarray(pixel)),
+    ):
+        stream = container.write(header, [*base, (kind, interlaced(file_of(image, "PNG")))])
+        kit.picture(f"{name}_interlaced", "an interlaced PNG file", stream, "damaged", image=True)
+    webp = bytearray(file_of(Image.fromarray(pixel), "WEBP", lossless=True))
+    webp[24] |= 0x10
+    stream = container.write(header, [*base, (ChunkType.LOSSLESS, bytes(webp))])
+    kit.picture("lossless_with_alpha", "a WebP file that has transparency", stream, "damaged")
+
+
+def interlaced(png: bytes) -> bytes:
+    """Return a PNG file of one pixel that says it is interlaced, which changes nothing else in it."""
+    head = png[12:28] + b"\1"
+    return png[:12] + head + zlib.crc32(head).to_bytes(4, "big") + png[33:]
 
 
 def add_damaged(kit: Kit, photo: np.ndarray) -> None:

@@ -553,6 +553,7 @@ def test_a_pinned_bundle_that_is_changed_is_not_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(TINY, folder)
     digest = Codec(folder).bundle.sha256
+    pickled = pickle.dumps(Bundle(folder))
     with (folder / "weights.bin").open("r+b") as file:
         file.write(b"\1")
     with pytest.raises(CorruptError, match=r"weights\.bin"):
@@ -561,5 +562,7 @@ def test_a_pinned_bundle_that_is_changed_is_not_loaded(tmp_path: Path) -> None:
     manifest["files"]["weights.bin"] = hashlib.sha256((folder / "weights.bin").read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert Codec(folder).bundle.sha256 != digest
+    with pytest.raises(WrongModelError, match=digest):
+        pickle.loads(pickled)
     with pytest.raises(WrongModelError, match=digest):
         Codec(folder, sha256=digest)

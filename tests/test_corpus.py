@@ -21,7 +21,7 @@ from conftest import TINY, rdc
 from PIL import Image
 
 from rdc_codec import Codec
-from rdc_codec.errors import InputError
+from rdc_codec.errors import InputError, WrongModelError
 
 ray = pytest.importorskip("ray")
 import psutil  # noqa: E402
@@ -419,6 +419,73 @@ def test_rows_of_one_name_are_each_verified_and_written_once(
     ]
 
 
+@pytest.mark.parametrize("output", ["files", "webdataset"])
+def test_the_name_of_a_column_leads_nowhere_and_replaces_no_stream(
+    tmp_path: Path, pictures: list[bytes], output: str
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "w" / "out"
+    source.mkdir()
+    hostile = {"/../../../evil/file": [b"evil"], "rdc": [b"a false"], "note": [b"kept"]}
+    pq.write_table(pa.table({"name": ["k.png"], "picture": pictures[:1], **hostile}), source / "t.parquet")
+    _, (made,) = done_here(settings(source, out, output=output))
+    assert made.done == 1 and made.size > 100
+    assert {(note.name, note.error) for note in made.notes} == {
+        ("t.parquet: k./../../../evil/file", "InputError"),
+        ("t.parquet: k.rdc", "InputError"),
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "w"]
+    assert [path.name for path in (tmp_path / "w").iterdir()] == ["out"]
+    if output == "files":
+        files = {path.name: path.read_bytes() for path in (out / "t").iterdir()}
+    else:
+        files = read_shard(out / "t.tar")
+    assert files["k.note"] == b"kept" and files["k.rdc"].startswith(b"RDC\1")
+    assert len(files["k.rdc"]) == made.size
+
+
+def test_what_lies_beside_in_a_shard_replaces_no_stream(tmp_path: Path, pictures: list[bytes]) -> None:
+    write_shard(tmp_path / "in" / "a.tar", {"x.png": pictures[0], "x.rdc": b"a false one", "x.txt": b"kept"})
+    _, (made,) = done_here(settings(tmp_path / "in", tmp_path / "out"))
+    assert made.done == 1 and [note.name for note in made.notes] == ["a.tar: x.rdc"]
+    members = read_shard(tmp_path / "out" / "a.tar")
+    assert members["x.rdc"].startswith(b"RDC\1") and members["x.txt"] == b"kept"
+
+
+def test_members_that_claim_any_size_are_noted_and_not_read(tmp_path: Path, pictures: list[bytes]) -> None:
+    """A sparse member of a terabyte takes two blocks of tar."""
+    path = write_shard(tmp_path / "in" / "a.tar", {"0.png": pictures[0]})
+    size = 1 << 40
+    huge = tarfile.TarInfo("1.png")
+    huge.type, huge.size = tarfile.GNUTYPE_SPARSE, 0
+    block = bytearray(huge.tobuf(tarfile.GNU_FORMAT))
+    block[386:398] = block[398:410] = b"00000000000\0"  # one piece of no bytes
+    block[483:495] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    other = write_shard(tmp_path / "other.tar", {"2.png": pictures[1]})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 512 * (1 + -(-len(pictures[0]) // 512))] + bytes(block) + other.read_bytes())
+    _, (made,) = done_here(settings(tmp_path / "in", tmp_path / "out"))
+    assert made.done == 2
+    assert [(note.name, note.error) for note in made.notes] == [("a.tar: 1.png", "LimitError")]
+
+
+def test_a_shard_and_a_file_that_become_the_same_are_told_apart(
+    tmp_path: Path, pictures: list[bytes]
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", {"x.png": pictures[0]})
+    (tmp_path / "in" / "a").mkdir()
+    (tmp_path / "in" / "a" / "x.png").write_bytes(pictures[1])
+    made = planned(settings(tmp_path / "in", tmp_path / "out", output="files"))
+    assert [unit.sources for unit in made.units] == [("a/x.png",)]
+    assert [(note.name, note.error) for note in made.notes] == [("a.tar", "InputError")]
+
+
+def test_a_worker_with_another_bundle_does_nothing(tmp_path: Path) -> None:
+    with pytest.raises(WrongModelError):
+        Worker(settings(tmp_path, tmp_path / "out", sha256="0" * 64))
+
+
 # --- what a killed run leaves -------------------------------------------------------------------
 
 
@@ -442,6 +509,26 @@ def test_a_shard_whose_worker_died_before_it_said_so_is_done_again(photos: Path,
     assert made.skipped + total(outcomes).done == 5
     names = [n for k in sorted((tmp_path / "out").glob("*.tar")) for n in read_shard(k) if n.endswith(".rdc")]
     assert len(names) == len(set(names))
+
+
+def test_what_earlier_runs_did_is_never_guessed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt that cannot be read now is no reason to take its shard away."""
+    asked = settings(photos, tmp_path / "out", output="webdataset", per_shard=4)
+    done_here(asked)
+    shards = sorted((tmp_path / "out").glob("*.tar"))
+    whole = Place.read
+
+    def read(self: Place, name: str) -> bytes:
+        if name.endswith("streams-000001.tar.json"):
+            raise OSError(5, "Input/output error")
+        return whole(self, name)
+
+    monkeypatch.setattr(Place, "read", read)
+    with pytest.raises(InputError, match="what earlier runs did cannot be read"):
+        planned(asked)
+    assert sorted((tmp_path / "out").glob("*.tar")) == shards and len(shards) == 2
 
 
 def test_nothing_half_written_has_a_name(photos: Path, tmp_path: Path) -> None:

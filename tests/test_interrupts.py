@@ -71,6 +71,17 @@ def test_in_a_batch_every_picture_has_its_own_deadline(
         shipped.encode_batch([small], timeout=0)
 
 
+def test_a_deadline_holds_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(DeadlineError), interrupts.within(0.05):
+        time.sleep(0.06)
+        interrupts.check()
+    interrupts.check()  # what comes after it has no deadline
+
+
 def test_a_codec_goes_on_after_a_deadline(shipped: Codec, large: np.ndarray, photo: np.ndarray) -> None:
     before = shipped.encode(photo)
     with pytest.raises(DeadlineError):

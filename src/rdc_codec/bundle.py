@@ -180,8 +180,8 @@ class Bundle:
             raise CorruptError(f"{self.path}: damaged bundle: {_text_of(error)}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy a bundle by its path."""
-        return Bundle, (self.path,)
+        """Pickle and copy a bundle by its path: another process takes this one or none."""
+        return Bundle, (self.path, self.sha256)
 
     def check_sha256(self, expected: str | None) -> None:
         """Raise WrongModelError unless the bundle is the one that is expected (None: any), InputError for no digest."""

@@ -56,21 +56,24 @@ class Outcome(NamedTuple):
 
 
 def check(folder: Path, codec: Codec) -> Iterator[Outcome]:
-    """Yield the outcome of each case of a kit. Raises InputError where the folder has no kit of this format."""
+    """Yield the outcome of each case of a kit. The codec is for nothing else meanwhile.
+
+    Raises InputError where the folder has no kit of this format.
+    """
     kit = read(folder)
     limit = codec.max_pixels
     for case in kit["cases"]:
         codec.max_pixels = case.get("max_pixels", limit)
+        problem = None
         try:
             _check_case(folder, case, codec, kit["tolerance"])
         except Failure as failure:
-            yield Outcome(case["name"], str(failure))
+            problem = str(failure)
         except Exception as error:  # whatever it is, it is this case that was not passed
-            yield Outcome(case["name"], f"{type(error).__name__}: {error}")
-        else:
-            yield Outcome(case["name"], None)
+            problem = f"{type(error).__name__}: {error}"
         finally:
             codec.max_pixels = limit
+        yield Outcome(case["name"], problem)
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -194,8 +194,9 @@ def within(seconds: float | None) -> Iterator[None]:
     timer = threading.Timer(seconds + 0.001, stop.set)  # ends a network, which asks nobody
     timer.daemon = True
     token = _CURRENT.set(stop)
-    timer.start()
     try:
+        with contextlib.suppress(RuntimeError):  # no thread starts any more: work ends at its next step then
+            timer.start()
         yield
     finally:
         timer.cancel()

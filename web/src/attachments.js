@@ -9,6 +9,7 @@ const GREY = 0;
 const RGB = 2;
 const VP8L_SIGNATURE = 0x2f;
 const WEBP_HEADER = 25; // bytes up to the sides
+const IHDR_BYTES = 13;
 const PNG_HEADER = 29; // bytes up to and with the way of interlacing
 
 /** @param {Uint8Array} data @param {number} start @param {number} end */
@@ -24,13 +25,15 @@ function ascii(data, start, end) {
 function describe(data, colour) {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   if (data.length >= WEBP_HEADER && ascii(data, 0, 4) === "RIFF") {
-    const simple = ascii(data, 8, 16) === "WEBPVP8L" && data[20] === VP8L_SIGNATURE;
     const bits = view.getUint32(21, true);
+    // Four bits follow the sides: transparency, and three of a version that is 0.
+    const simple = ascii(data, 8, 16) === "WEBPVP8L" && data[20] === VP8L_SIGNATURE && bits >>> 28 === 0;
     if (!simple || view.getUint32(4, true) + 8 !== data.length) throw corrupt("is no plain WebP file without loss");
     return { type: "image/webp", width: (bits & 0x3fff) + 1, height: ((bits >> 14) & 0x3fff) + 1 };
   }
   if (data.length >= PNG_HEADER && PNG.every((byte, k) => data[k] === byte) && ascii(data, 12, 16) === "IHDR") {
-    if (data[24] !== 8 || data[25] !== colour) throw corrupt("is a PNG file of another kind");
+    const plain = view.getUint32(8) === IHDR_BYTES && data.subarray(26, PNG_HEADER).every((byte) => byte === 0);
+    if (!plain || data[24] !== 8 || data[25] !== colour) throw corrupt("is a PNG file of another kind");
     return { type: "image/png", width: view.getUint32(16), height: view.getUint32(20) };
   }
   throw corrupt("is neither WebP nor PNG");

@@ -51,6 +51,7 @@ class Job:
         writes = self._place if settings.task != "verify" else None
         if writes is not None:
             bundle = Bundle(settings.model)
+            self.settings = dataclasses.replace(self.settings, sha256=bundle.sha256)
             promise = self.settings.promise(f"{bundle.parse_id.hex()}/{bundle.picture_id.hex()}")
             first = plan.is_first(writes, promise)
         guess = workers or cores.limit() or os.cpu_count() or 1

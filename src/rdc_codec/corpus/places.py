@@ -59,9 +59,9 @@ class Place:
         """Tell whether there is a file of this name; without one, whether the place itself is one."""
         return self._info(name).type == fs.FileType.File
 
-    def is_folder(self) -> bool:
-        """Tell whether the place is there and a folder."""
-        return self._info("").type == fs.FileType.Directory
+    def is_folder(self, name: str = "") -> bool:
+        """Tell whether there is a folder of this name; without one, whether the place itself is there and a folder."""
+        return self._info(name).type == fs.FileType.Directory
 
     def same(self, other: Place) -> bool:
         """Tell whether this place is the other one."""

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import InputError
+from ..files import one_line
 from .places import STATE, Entry, Place
 from .settings import Settings
 from .sources import kind_of, without_suffix
@@ -225,7 +226,8 @@ def _shards(
         for entry in entries[kind]:
             output = settings.output or kind
             target = without_suffix(entry.name) + _ENDINGS[output]
-            if (other := taken.get(target)) is not None:
+            other = taken.get(target) or (_below(target, taken) if output == "files" else None)
+            if other is not None:
                 error = f"not written to {target}, which {other} becomes"
                 notes.append(Note(entry.name, InputError.__name__, error))
                 continue
@@ -239,6 +241,11 @@ def _shards(
             else:
                 units.append(unit)
     return skipped, units
+
+
+def _below(folder: str, taken: dict[str, str]) -> str | None:
+    """Return what becomes a file in a folder, if anything does."""
+    return next((other for target, other in taken.items() if target.startswith(f"{folder}/")), None)
 
 
 def _clashes(name: str, target: str, taken: dict[str, str], notes: list[Note]) -> bool:
@@ -270,13 +277,28 @@ def _remove_orphans(place: Place, there: set[str], receipts: dict[str, Outcome],
 
 
 def _receipts(place: Place) -> dict[str, Outcome]:
-    """Return what earlier runs said of their shards, by the names of the receipts."""
-    problems: list[tuple[str, str]] = []  # there may be none yet
+    """Return what earlier runs said of their shards, by the names of the receipts.
+
+    Raises InputError where one is there and cannot be read: its shard would be taken for one that nobody finished.
+    """
+    if not place.is_folder(RECEIPTS):
+        return {}
+    problems: list[tuple[str, str]] = []
     names = [entry.name for entry in place.files(problems, hidden=RECEIPTS)]
+    if problems:
+        raise InputError(f"{place.url}: what earlier runs did cannot be read: {problems[0][1]}")
 
     def read(name: str) -> tuple[str, Outcome] | None:
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            return name.removeprefix(f"{RECEIPTS}/"), Outcome.load(place.read(name))
+        try:
+            text = place.read(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(
+                f"{place.url}: what earlier runs did cannot be read: {one_line(error)}"
+            ) from None
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a half-written one
+            return name.removeprefix(f"{RECEIPTS}/"), Outcome.load(text)
         return None
 
     with ThreadPoolExecutor(_READERS) as pool:

@@ -19,7 +19,8 @@ class Settings:
     source, destination: paths or URLs. coding: arguments of `Codec.encode` or `Codec.decode_image`, but for `rules`:
     what is taken besides 8-bit pictures. picture_type: suffix of decoded pictures, without a dot. output: what is
     written (None: what the source is). column: of Parquet. per_shard: files that go into one shard. keep_suffix: append
-    suffixes instead of replacing them. threads: of one worker's codec.
+    suffixes instead of replacing them. sha256: of the model's bundle, which every worker has to have. threads: of one
+    worker's codec.
     """
 
     task: Task
@@ -34,6 +35,7 @@ class Settings:
     per_shard: int = 1000
     keep_suffix: bool = False
     model: str | None = None
+    sha256: str | None = None
     threads: int = 1
     max_pixels: int = MAX_PIXELS
 

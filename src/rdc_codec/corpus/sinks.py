@@ -152,6 +152,11 @@ class Table:
         return pa.schema(list((ours | others | self._types).items()))
 
 
+def name_beside(key: str, suffix: str) -> str:
+    """Return the name of what is beside the pictures of a sample."""
+    return f"{key}.{suffix}" if suffix else key
+
+
 def _members(key: str, made: list[Made], beside: dict[str, Any], facts: bool) -> Iterator[tuple[str, bytes]]:
     """Yield names and bytes of the files of a sample. facts: with a JSON file of what is known of each picture."""
     for one in made:
@@ -162,7 +167,7 @@ def _members(key: str, made: list[Made], beside: dict[str, Any], facts: bool) ->
     columns = {}
     for suffix, value in beside.items():
         if isinstance(value, bytes):
-            yield (f"{key}.{suffix}" if suffix else key), value
+            yield name_beside(key, suffix), value
         else:
             columns[suffix] = value
     if columns:

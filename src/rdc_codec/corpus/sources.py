@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import InputError
+from ..errors import InputError, LimitError
 from ..files import one_line
 from .places import Place
 from .units import PICTURE, STREAM, DamagedShardError, Kind, Note, Task, Unit
@@ -22,6 +22,7 @@ from .units import PICTURE, STREAM, DamagedShardError, Kind, Note, Task, Unit
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 FACTS = ("name", "width", "height", "quality", "bytes")  # columns of ours, beside that of the data
+MAX_MEMBER_BYTES = 1 << 30  # of a tar archive: no chunk of a stream is larger
 _AT_ONCE = 16  # rows
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowException, OSError)
 
@@ -116,6 +117,9 @@ class Reader:
                 beside: dict[str, Any] = {}
                 for member, data in group:
                     suffix = split(member)[1]
+                    if isinstance(data, LimitError):
+                        yield Note(f"{name}: {member}", LimitError.__name__, one_line(data))
+                        continue
                     if posixpath.splitext(member)[1].lower() in self._accepted:
                         items.append(Item(member, suffix, data))
                     else:
@@ -220,8 +224,11 @@ class _Unpacked(io.RawIOBase):
         return self._file.tell()
 
 
-def _members(file: IO[bytes], damage: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield names and bytes of the files of a tar archive, and say in `damage` where it is not whole."""
+def _members(file: IO[bytes], damage: list[str]) -> Iterator[tuple[str, bytes | LimitError]]:
+    """Yield names and bytes of the files of a tar archive, and say in `damage` where it is not whole.
+
+    In the place of the bytes of a member that is too large stands an error: a few bytes of tar may claim any size.
+    """
     try:
         if file.read(2) == b"\x1f\x8b":
             file.seek(0)
@@ -232,6 +239,10 @@ def _members(file: IO[bytes], damage: list[str]) -> Iterator[tuple[str, bytes]]:
             for member in archive:
                 name = member.name.removeprefix("./")
                 if not member.isfile() or posixpath.basename(name).startswith("."):
+                    continue
+                if member.issparse() or member.size > MAX_MEMBER_BYTES:
+                    what = "with holes" if member.issparse() else f"of {member.size} bytes"
+                    yield name, LimitError(f"a member {what}, at most {MAX_MEMBER_BYTES} bytes are read")
                     continue
                 content = archive.extractfile(member)
                 assert content is not None  # it is a file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..errors import CodecWarning, CorruptError, InputError
 from ..files import one_line
 from .places import Place
 from .settings import Settings
-from .sinks import Files, Made, Shard, Sink, Table
+from .sinks import Files, Made, Shard, Sink, Table, name_beside
 from .sources import Item, Reader, Sample
 from .units import Note, Outcome, Task, Unit
 
@@ -34,10 +35,12 @@ def target_of(key: str, suffix: str, made: str, keep_suffix: bool) -> str:
 
 
 class Worker:
-    """Does units with one codec. Raises InputError or CorruptError for the model and the places."""
+    """Does units with one codec. Raises InputError, CorruptError or WrongModelError for the model and the places."""
 
     def __init__(self, settings: Settings) -> None:
-        self.codec = Codec(settings.model, backend="onnxruntime", threads=settings.threads)
+        self.codec = Codec(
+            settings.model, backend="onnxruntime", threads=settings.threads, sha256=settings.sha256
+        )
         self.codec.max_pixels = settings.max_pixels
         self._settings = settings
         self._place = None if settings.destination is None else Place(settings.destination)
@@ -78,6 +81,8 @@ class Worker:
                     outcome.notes += [_note(_where(unit, name), error) for name in names]
                     continue
                 made = self._made(unit, sample, code, taken, outcome)
+                if unit.output in ("files", "webdataset"):
+                    sample = self._named(unit, sample, taken, outcome)
                 if unit.output is None or (sample.items and not made):
                     continue  # nothing is written, or there would be labels without a picture
                 if sink is None:
@@ -124,6 +129,23 @@ class Worker:
                 outcome.done += 1
                 outcome.pixels += facts["width"] * facts["height"]
         return made
+
+    def _named(self, unit: Unit, sample: Sample, taken: set[str], outcome: Outcome) -> Sample:
+        """Leave out what is beside a picture and has no name of its own, with a note that says so."""
+        kept = {}
+        key = sample.key if unit.kind == "webdataset" else member_key(sample.key)
+        for suffix, value in sample.beside.items():
+            name = name_beside(key, suffix) if isinstance(value, bytes) else f"{key}.json"
+            if not _is_path(name):
+                error = InputError("not a name that a file can have")
+            elif isinstance(value, bytes) and name in taken:
+                error = InputError(f"not written to {name}, which another one becomes")
+            else:
+                kept[suffix] = value
+                taken.add(name)
+                continue
+            outcome.notes.append(_note(_where(unit, f"{sample.key}.{suffix}"), error))
+        return sample._replace(beside=kept)
 
     def _target(self, unit: Unit, sample: Sample, item: Item) -> str:
         """Return where an item goes: a file, or a member of a shard, whose key may have no dots."""
@@ -210,7 +232,9 @@ def member_key(key: str) -> str:
 
 def _is_path(key: str) -> bool:
     """Tell whether a key names a file below a folder, which what someone sent need not do."""
-    return "\0" not in key and not any(part in ("", ".", "..") for part in key.split("/"))
+    if "\0" in key or (os.name == "nt" and not {"\\", ":"}.isdisjoint(key)):
+        return False
+    return not any(part in ("", ".", "..") for part in key.split("/"))
 
 
 def _where(unit: Unit, name: str) -> str:

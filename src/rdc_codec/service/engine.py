@@ -118,7 +118,9 @@ class Engine:
         interrupts.check()
         begun = time.perf_counter()
         try:
-            return work()
+            # Here and not by the codec, which may leave work that cannot be stopped to a thread that nobody counts.
+            with interrupts.within(self.settings.timeout):
+                return work()
         finally:
             self.metrics.codec_seconds.labels(route).observe(time.perf_counter() - begun)
 

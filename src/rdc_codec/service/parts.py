@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
 import mimeparse
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -62,8 +64,8 @@ class PartsResponse(Response):
     Unlike a StreamingResponse it leaves the body of the request, which may still arrive, to whoever makes the parts.
     """
 
-    def __init__(self, parts: AsyncIterator[Part], media_type: str) -> None:
-        """Take the parts and the type of all together. No error may come out of `parts`."""
+    def __init__(self, parts: AsyncGenerator[Part, None], media_type: str) -> None:
+        """Take the parts and the type of all together. No error but ClientDisconnect may come out of `parts`."""
         self._parts = parts
         self._boundary = secrets.token_hex(16)
         super().__init__(media_type=f"{media_type}; boundary={self._boundary}", headers={"Vary": "Accept"})
@@ -74,15 +76,17 @@ class PartsResponse(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         delimiter = f"\r\n--{self._boundary}"
         await self._send(send, delimiter.lstrip().encode())
-        async for part in self._parts:
-            fields = {
-                "Content-Type": part.media_type,
-                "Content-Length": str(len(part.body)),
-                **part.headers,
-            }
-            head = "".join(f"\r\n{name}: {value}" for name, value in fields.items())
-            await self._send(send, f"{head}\r\n\r\n".encode() + part.body + delimiter.encode())
-        await self._send(send, b"--\r\n", more=False)
+        with suppress(ClientDisconnect):  # then nobody reads on
+            async with aclosing(self._parts) as parts:
+                async for part in parts:
+                    fields = {
+                        "Content-Type": part.media_type,
+                        "Content-Length": str(len(part.body)),
+                        **part.headers,
+                    }
+                    head = "".join(f"\r\n{name}: {value}" for name, value in fields.items())
+                    await self._send(send, f"{head}\r\n\r\n".encode() + part.body + delimiter.encode())
+            await self._send(send, b"--\r\n", more=False)
 
     @staticmethod
     async def _send(send: Send, body: bytes, more: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..errors import (
 from ..files import one_line
 from ..picture_files import UnknownFormatError
 
+_BUG = {"error": "InternalError", "detail": "an error of the service, see its log"}
 RETRY_AFTER = 1  # seconds, about what the pictures at work take
 CLIENT_LEFT = 499  # as proxies count it; nobody reads it
 
@@ -63,7 +65,10 @@ def status_of(error: Exception) -> int:
 
 
 def content_of(error: Exception) -> dict[str, Any]:
-    """Return what the JSON of an answer says of an error."""
+    """Return what the JSON of an answer says of an error; one that should not happen goes to the log instead."""
+    if not isinstance(error, CodecError | MemoryError):
+        logging.getLogger(__name__).error("an error of the service", exc_info=error)
+        return _BUG
     content: dict[str, Any] = {"error": type(error).__name__, "detail": one_line(error)}
     if isinstance(error, TargetError):
         content["best"] = error.best
@@ -104,4 +109,4 @@ async def on_left(_: Request, error: Exception) -> Response:
 
 async def on_bug(_: Request, error: Exception) -> Response:
     """Answer what should not happen; the server logs it with its traceback."""
-    return JSONResponse({"error": "InternalError", "detail": "an error of the service, see its log"}, 500)
+    return JSONResponse(_BUG, 500)

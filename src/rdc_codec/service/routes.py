@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 
 from .. import picture_files, windows
-from ..errors import CodecError
 from ..types import Picture
 from . import intake, problems
 from .engine import Engine
@@ -107,7 +107,6 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
             target_bpp=query.target_bpp,
             target_psnr=query.target_psnr,
             min_psnr=query.min_psnr,
-            timeout=engine.settings.timeout,
         )
         return data, codec.info(data)
 
@@ -150,7 +149,6 @@ async def _picture(request: Request, query: DecodeQuery, media_type: str, stream
             strict=query.strict,
             region=query.part,
             scale=1 / query.factor,
-            timeout=engine.settings.timeout,
         )
         engine.metrics.pixels.labels("/decode").inc(image.width * image.height)
         quality = query.picture_quality if media_type != "image/png" else None
@@ -212,14 +210,16 @@ async def _progressive(request: Request, query: DecodeQuery, media_type: str) ->
         part = await _picture(request, query, media_type, bytes(stream))
         return part._replace(headers={"Rdc-Part": "picture", **part.headers})
 
-    async def both(first: Part) -> AsyncIterator[Part]:
+    async def both(first: Part) -> AsyncGenerator[Part, None]:
         yield first
         try:
             yield await last()
-        except CodecError as error:
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # the status has been sent
             yield Part.of_json(problems.content_of(error))
 
-    async def alone(only: Part) -> AsyncIterator[Part]:
+    async def alone(only: Part) -> AsyncGenerator[Part, None]:
         yield only
 
     made = both(first) if first is not None else alone(await last())

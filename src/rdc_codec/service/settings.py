@@ -62,5 +62,6 @@ class Settings:
     @property
     def longest(self) -> float:
         """Tells how many seconds an accepted request may take at most."""
-        turns = 1 + math.ceil(self.queue / self.at_once)
+        # A progressive answer waits for its turn up to three times: to read the base, to show it, and for the whole.
+        turns = 3 * (1 + math.ceil(self.queue / self.at_once))
         return 2 * self.transfer_timeout + turns * self.timeout
