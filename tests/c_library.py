@@ -141,67 +141,67 @@ class CStream:
     """Owns a stream of the library, and the bytes that it refers to."""
 
     def __init__(self, library: CLibrary, handle: ctypes.c_void_p, data: bytes) -> None:
-        self.library, self.handle, self.data = library, handle, data
+        self.api, self.handle, self.data = library, handle, data
 
     def __del__(self) -> None:
-        self.library.native.rdc_stream_close(self.handle)
+        self.api.native.rdc_stream_close(self.handle)
 
     @property
     def header(self) -> HeaderFields:
         fields = HeaderFields()
-        self.library.call("rdc_stream_header", self.handle, byref(fields))
+        self.api.call("rdc_stream_header", self.handle, byref(fields))
         return fields
 
     @property
     def chunks(self) -> list[ChunkFields]:
         found = [ChunkFields() for _ in range(self.header.chunks)]
         for k, fields in enumerate(found):
-            self.library.call("rdc_stream_chunk", self.handle, c_uint32(k), byref(fields))
+            self.api.call("rdc_stream_chunk", self.handle, c_uint32(k), byref(fields))
         return found
 
     def find(self, kind: int, nth: int = 0) -> ChunkFields:
         fields = ChunkFields()
-        self.library.call("rdc_stream_find", self.handle, c_uint32(kind), c_uint32(nth), byref(fields))
+        self.api.call("rdc_stream_find", self.handle, c_uint32(kind), c_uint32(nth), byref(fields))
         return fields
 
     def damage(self) -> str | None:
-        return self.library.call("rdc_stream_check", self.handle)
+        return self.api.call("rdc_stream_check", self.handle)
 
 
 class CBundle:
     """Owns a bundle of the library."""
 
     def __init__(self, library: CLibrary, handle: ctypes.c_void_p) -> None:
-        self.library, self.handle = library, handle
+        self.api, self.handle = library, handle
 
     def __del__(self) -> None:
-        self.library.native.rdc_bundle_close(self.handle)
+        self.api.native.rdc_bundle_close(self.handle)
 
     @property
     def info(self) -> BundleInfo:
         info = BundleInfo()
-        self.library.call("rdc_bundle_describe", self.handle, byref(info))
+        self.api.call("rdc_bundle_describe", self.handle, byref(info))
         return info
 
     def shapes(self, width: int, height: int) -> Shapes:
         shapes = Shapes()
-        self.library.call("rdc_bundle_shapes", self.handle, c_uint32(width), c_uint32(height), byref(shapes))
+        self.api.call("rdc_bundle_shapes", self.handle, c_uint32(width), c_uint32(height), byref(shapes))
         return shapes
 
     def number_of(self, name: str, width: int, height: int) -> int:
         """Call rdc_working_memory or rdc_stream_bound."""
         found = c_uint64()
-        self.library.call(name, self.handle, c_uint32(width), c_uint32(height), byref(found))
+        self.api.call(name, self.handle, c_uint32(width), c_uint32(height), byref(found))
         return found.value
 
     def qualities(self, dial: float) -> tuple[float, float, float]:
         numbers = [c_double(dial), c_double(), c_double()]
-        self.library.call("rdc_bundle_qualities", self.handle, *map(byref, numbers))
+        self.api.call("rdc_bundle_qualities", self.handle, *map(byref, numbers))
         return tuple(n.value for n in numbers)
 
     def level(self, branch: int, quality: float) -> float:
         level = c_float()
-        self.library.call("rdc_bundle_level", self.handle, c_uint32(branch), c_double(quality), byref(level))
+        self.api.call("rdc_bundle_level", self.handle, c_uint32(branch), c_double(quality), byref(level))
         return level.value
 
     def _fields(self, planes: dict[str, np.ndarray], slices: int) -> SymbolFields:
@@ -224,7 +224,7 @@ class CBundle:
         planes = self.arrays(header.width, header.height, dtype)
         fields = self._fields(planes, 77)
         name = "rdc_read_symbols" if dtype is np.int32 else "rdc_read_symbols16"
-        problem = self.library.call(name, self.handle, stream.handle, c_uint32(layers), byref(fields))
+        problem = self.api.call(name, self.handle, stream.handle, c_uint32(layers), byref(fields))
         return Read(planes, fields.slices, problem)
 
     def write(
@@ -243,7 +243,7 @@ class CBundle:
         out = np.full(room, 0xA5, np.uint8)
         name = "rdc_write_stream" if planes["z1"].dtype == np.int32 else "rdc_write_stream16"
         try:
-            self.library.call(
+            self.api.call(
                 name,
                 *(self.handle, byref(header), byref(fields), others, c_uint32(len(contents))),
                 *(ctypes.c_void_p(out.ctypes.data), room, byref(size)),

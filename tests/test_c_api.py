@@ -133,7 +133,7 @@ def python_symbols(codec: Codec, data: bytes) -> Any:
 
 def c_symbols(bundle: CBundle, data: bytes) -> Any:
     try:
-        read = bundle.read(bundle.library.stream(data, 1 << 27))
+        read = bundle.read(bundle.api.stream(data, 1 << 27))
     except CError as error:
         return error.status
     return read.planes, read.slices, read.problem is not None
@@ -168,7 +168,7 @@ def with_right_checksums(data: bytes) -> bytes:
 def test_pinned_streams_have_their_symbols_and_symbols_their_bytes(
     bundle: CBundle, name: str, dtype: type
 ) -> None:
-    stream = bundle.library.stream(GOLDEN[name])
+    stream = bundle.api.stream(GOLDEN[name])
     read = bundle.read(stream, dtype=dtype)
     with np.load(DATA / "golden" / f"{name}.npz") as expected:
         assert read.problem is None
@@ -186,7 +186,7 @@ def test_the_conformance_kit(bundle: CBundle, case: dict[str, Any]) -> None:
     """What stands beside the symbols, and may be damaged as well, is for whoever makes the picture."""
     data = (KIT / case["stream"]).read_bytes()
     try:
-        read = bundle.read(bundle.library.stream(data, case.get("max_pixels", MANY >> 8)))
+        read = bundle.read(bundle.api.stream(data, case.get("max_pixels", MANY >> 8)))
     except CError as error:
         assert case["result"] in conformance.ERRORS
         assert error.status == case["result"].upper().replace(" ", "_").replace("_EXCEEDED", "")
@@ -198,7 +198,7 @@ def test_the_conformance_kit(bundle: CBundle, case: dict[str, Any]) -> None:
             wanted = expected[key] if key in expected else np.zeros_like(read.planes[plane])
             np.testing.assert_array_equal(read.planes[plane], wanted)
     if case.get("rewritable"):
-        assert bundle.write(bundle.library.stream(data).header, read.planes, read.slices) == data
+        assert bundle.write(bundle.api.stream(data).header, read.planes, read.slices) == data
 
 
 @pytest.mark.parametrize("quality", [15, 85])
@@ -206,7 +206,7 @@ def test_a_photo_of_the_shipped_model(
     shipped: Codec, shipped_bundle: CBundle, photo: np.ndarray, quality: int
 ) -> None:
     data = shipped.encode(photo[:150, :200], quality)
-    stream = shipped_bundle.library.stream(data)
+    stream = shipped_bundle.api.stream(data)
     read = shipped_bundle.read(stream)
     for name, plane in shipped.symbols(data).items():
         np.testing.assert_array_equal(read.planes[PLANES[name]], plane)
@@ -230,7 +230,7 @@ def test_segments_of_many_lanes_escapes_and_extreme_symbols(
         width, height, 50.0, 40.5, 62.25, tiny.bundle.parse_id[:4], tiny.bundle.picture_id[:4]
     )
     data = container.write(header, write(symbols, tiny.bundle))
-    stream = bundle.library.stream(data)
+    stream = bundle.api.stream(data)
     assert bundle.write(stream.header, planes, 3) == data
     read = bundle.read(stream, dtype=dtype)
     assert read.slices == 3
@@ -244,8 +244,8 @@ def test_as_many_slices_as_are_asked_for(tiny: Codec, bundle: CBundle, layers: i
     data = GOLDEN["full"]
     trimmed = container.read(data, max_pixels=MANY)
     kept = [(c.type, c.payload) for c in trimmed.chunks[: 1 + layers]]
-    read = bundle.read(bundle.library.stream(data), layers)
-    expected = bundle.read(bundle.library.stream(container.write(trimmed.header, kept)))
+    read = bundle.read(bundle.api.stream(data), layers)
+    expected = bundle.read(bundle.api.stream(container.write(trimmed.header, kept)))
     assert read.slices == expected.slices == layers
     for name, plane in read.planes.items():
         np.testing.assert_array_equal(plane, expected.planes[name])
@@ -255,7 +255,7 @@ def test_contents_beside_the_symbols(tiny: Codec, bundle: CBundle) -> None:
     parsed = container.read(GOLDEN["base"], max_pixels=MANY)
     contents = ((99, b"x"), (32, b"profile"), (34, b""), (1 << 31, b"large"), (40, b"RIFF" * 50))
     data = container.write(parsed.header, [(1, parsed.primary()), *contents])
-    stream = bundle.library.stream(data)
+    stream = bundle.api.stream(data)
     read = bundle.read(stream)
     assert bundle.write(stream.header, read.planes, 0, contents) == data
     found = stream.find(40)
@@ -270,10 +270,10 @@ def test_every_cut(tiny: Codec, bundle: CBundle, name: str) -> None:
     """Of the smallest stream symbols, too; of larger ones at a sample of places."""
     data = GOLDEN[name]
     for size in range(len(data) + 1):
-        assert_same_container(bundle.library, data[:size])
+        assert_same_container(bundle.api, data[:size])
         if data is SMALLEST or size % 41 == 0:
             assert_same_symbols(tiny, bundle, data[:size])
-    assert_same_container(bundle.library, data + b"\0")
+    assert_same_container(bundle.api, data + b"\0")
 
 
 def test_every_flip_of_the_smallest_stream(tiny: Codec, bundle: CBundle) -> None:
@@ -281,7 +281,7 @@ def test_every_flip_of_the_smallest_stream(tiny: Codec, bundle: CBundle) -> None
         for flip in (*(1 << bit for bit in range(8)), 255):
             damaged = bytearray(SMALLEST)
             damaged[position] ^= flip
-            assert_same_container(bundle.library, bytes(damaged))
+            assert_same_container(bundle.api, bytes(damaged))
         assert_same_symbols(tiny, bundle, bytes(damaged))
 
 
@@ -290,7 +290,7 @@ def test_every_other_byte_at_every_place_of_the_smallest_stream(tiny: Codec, bun
     for position, flip in itertools.product(range(len(SMALLEST)), range(1, 256)):
         damaged = bytearray(SMALLEST)
         damaged[position] ^= flip
-        assert_same_container(bundle.library, bytes(damaged))
+        assert_same_container(bundle.api, bytes(damaged))
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -299,7 +299,7 @@ def test_damage_within_segments_that_no_checksum_of_bytes_shows(
 ) -> None:
     """Flips in chunks whose CRC is made to match: the coder itself has to find them."""
     data = GOLDEN[name]
-    first = bundle.library.stream(data).header.header_bytes
+    first = bundle.api.stream(data).header.header_bytes
     for position in range(first, len(data), max(1, (len(data) - first) // 60)):
         damaged = bytearray(data)
         damaged[position] ^= 1 << position % 8
@@ -394,11 +394,11 @@ def test_a_bundle_says_what_the_package_says(library: CLibrary, folder: Path) ->
 def test_files_of_a_bundle_are_checked(bundle: CBundle) -> None:
     data = (TINY / "decode_base.onnx").read_bytes()
     arguments = bundle.handle, b"decode_base.onnx"
-    assert bundle.library.call("rdc_bundle_check_file", *arguments, data, len(data)) is None
+    assert bundle.api.call("rdc_bundle_check_file", *arguments, data, len(data)) is None
     with pytest.raises(CError, match=r"CORRUPT: decode_base.onnx is not the file"):
-        bundle.library.call("rdc_bundle_check_file", *arguments, data, len(data) - 1)
+        bundle.api.call("rdc_bundle_check_file", *arguments, data, len(data) - 1)
     with pytest.raises(CError, match="INVALID"):
-        bundle.library.call("rdc_bundle_check_file", bundle.handle, b"other.onnx", data, len(data))
+        bundle.api.call("rdc_bundle_check_file", bundle.handle, b"other.onnx", data, len(data))
 
 
 def zip_of(members: dict[str, bytes], strategy: int | None) -> bytes:
@@ -502,7 +502,7 @@ def test_qualities_out_of_range(bundle: CBundle, dial: float) -> None:
 
 def test_the_graph_for_each_beta(bundle: CBundle, shipped_bundle: CBundle) -> None:
     def graph(of: CBundle, slices: int, beta: float) -> bytes | None:
-        return of.library.native.rdc_decode_graph(of.handle, slices, beta)
+        return of.api.native.rdc_decode_graph(of.handle, slices, beta)
 
     assert graph(shipped_bundle, 4, 0) == b"decode_people"
     assert graph(bundle, 4, 0) == b"decode_full", "an older bundle, which has no decode_people"
@@ -528,33 +528,33 @@ def test_pixels_are_padded_and_cropped_as_in_the_package(
     memory = [ctypes.c_void_p(a.ctypes.data) for a in (rows, made, back)]
     sizes = ctypes.c_uint32(width), ctypes.c_uint32(height)
     row_bytes = rows.shape[1]
-    bundle.library.call("rdc_pad_pixels", memory[0], size, row_bytes, *sizes, memory[1], made.size)
+    bundle.api.call("rdc_pad_pixels", memory[0], size, row_bytes, *sizes, memory[1], made.size)
     np.testing.assert_array_equal(made, expected)
-    bundle.library.call("rdc_crop_pixels", memory[1], made.size, *sizes, memory[2], row_bytes, size)
+    bundle.api.call("rdc_crop_pixels", memory[1], made.size, *sizes, memory[2], row_bytes, size)
     np.testing.assert_array_equal(back[:, : 3 * width], rows[:, : 3 * width])
     for arguments in (
         (memory[0], size - 1, row_bytes, *sizes, memory[1], made.size),
         (memory[0], size, row_bytes, *sizes, memory[1], made.size - 1),
     ):
         with pytest.raises(CError, match="NO_ROOM"):
-            bundle.library.call("rdc_pad_pixels", *arguments)
+            bundle.api.call("rdc_pad_pixels", *arguments)
     with pytest.raises(CError, match="INVALID"):
-        bundle.library.call("rdc_pad_pixels", memory[0], size, 3 * width - 1, *sizes, memory[1], made.size)
+        bundle.api.call("rdc_pad_pixels", memory[0], size, 3 * width - 1, *sizes, memory[1], made.size)
 
 
 # --- arguments --------------------------------------------------------------------------------------
 
 
 def parsed(bundle: CBundle, name: str = "full") -> tuple[CStream, dict[str, np.ndarray]]:
-    stream = bundle.library.stream(GOLDEN[name])
+    stream = bundle.api.stream(GOLDEN[name])
     return stream, bundle.read(stream).planes
 
 
 def test_a_stream_of_another_model(bundle: CBundle, shipped_bundle: CBundle) -> None:
-    stream = bundle.library.stream(SMALLEST)
-    assert bundle.library.call("rdc_stream_check_model", stream.handle, bundle.handle) is None
+    stream = bundle.api.stream(SMALLEST)
+    assert bundle.api.call("rdc_stream_check_model", stream.handle, bundle.handle) is None
     with pytest.raises(CError, match="WRONG_MODEL"):
-        bundle.library.call("rdc_stream_check_model", stream.handle, shipped_bundle.handle)
+        bundle.api.call("rdc_stream_check_model", stream.handle, shipped_bundle.handle)
     with pytest.raises(CError, match="WRONG_MODEL"):
         shipped_bundle.read(stream)
 
@@ -610,7 +610,7 @@ def test_symbols_beyond_the_limit(bundle: CBundle, name: str, limit: int, sign: 
 
 def test_null_is_an_error_and_no_crash(bundle: CBundle) -> None:
     """Every function with one argument after the other NULL, or all."""
-    native = bundle.library.native
+    native = bundle.api.native
     declared = re.findall(
         r"^RDC_API rdc_status (rdc_\w+)\(([^;]*?)\);", (SOURCE / "rdc.h").read_text(), re.M | re.S
     )
@@ -745,7 +745,7 @@ def test_the_example_in_c_has_the_symbols_of_python(
     program, out = programs / "rdc_symbols", tmp_path / "symbols.bin"
     assert "python" not in run_program("ldd", program).lower()
     said = run_program(program, TINY, DATA / "golden" / f"{name}.rdc", out)
-    header = bundle.library.stream(GOLDEN[name]).header
+    header = bundle.api.stream(GOLDEN[name]).header
     assert f"{header.width}x{header.height}" in said and "the same" in said
     found = symbols_of(out, bundle, header.width, header.height)
     for key, plane in tiny.symbols(GOLDEN[name]).items():

@@ -24,8 +24,6 @@ CASES = {case["name"]: case for case in read(FOLDER)["cases"]}
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_this_package_passes(backend: str) -> None:
-    if backend == "openvino":
-        pytest.importorskip("openvino")
     outcomes = list(check(FOLDER, Codec(TINY, backend=backend)))
     assert [o for o in outcomes if o.problem] == []
     assert [o.name for o in outcomes] == list(CASES)

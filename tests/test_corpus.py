@@ -16,26 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import TINY, rdc
 from PIL import Image
 
+from benchmarks import corpus as benchmark
 from rdc_codec import Codec
+from rdc_codec.corpus import engine, plan
+from rdc_codec.corpus.job import Job
+from rdc_codec.corpus.places import Place
+from rdc_codec.corpus.plan import Plan
+from rdc_codec.corpus.settings import Settings
+from rdc_codec.corpus.units import Outcome, Unit
+from rdc_codec.corpus.work import Worker
 from rdc_codec.errors import InputError, WrongModelError
-
-ray = pytest.importorskip("ray")
-import psutil  # noqa: E402
-import pyarrow as pa  # noqa: E402 (comes with Ray Data)
-import pyarrow.parquet as pq  # noqa: E402
-
-from benchmarks import corpus as benchmark  # noqa: E402
-from rdc_codec.corpus import engine, plan  # noqa: E402
-from rdc_codec.corpus.job import Job  # noqa: E402
-from rdc_codec.corpus.places import Place  # noqa: E402
-from rdc_codec.corpus.plan import Plan  # noqa: E402
-from rdc_codec.corpus.settings import Settings  # noqa: E402
-from rdc_codec.corpus.units import Outcome, Unit  # noqa: E402
-from rdc_codec.corpus.work import Worker  # noqa: E402
 
 WIDTH, HEIGHT = 61, 47
 MODEL = str(TINY)

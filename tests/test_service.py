@@ -23,8 +23,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from click.testing import CliRunner
 from conftest import TINY
+from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -34,14 +36,8 @@ import rdc_codec
 from rdc_codec import Codec
 from rdc_codec.backends import BackendInfo
 from rdc_codec.cli import main
-
-uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
-pytest.importorskip("httpx", reason="needs the extra serve")
-
-from fastapi.testclient import TestClient  # noqa: E402
-
-from rdc_codec.service.app import create_app  # noqa: E402
-from rdc_codec.service.settings import Settings  # noqa: E402
+from rdc_codec.service.app import create_app
+from rdc_codec.service.settings import Settings
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"),
@@ -533,7 +529,6 @@ def get(port: int, path: str) -> tuple[int, dict[str, Any]]:
 @pytest.fixture(params=["h11", "httptools"])
 def parser(request: pytest.FixtureRequest) -> str:
     """Name each of the two that uvicorn reads HTTP with; the second one is there with `uvicorn[standard]`."""
-    pytest.importorskip(request.param)
     return str(request.param)
 
 
@@ -872,7 +867,6 @@ def test_no_damaged_file_is_an_error_of_the_service(
 
 @pytest.mark.slow
 def test_the_benchmark_of_the_service_runs_and_meets_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("urllib3")
     from benchmarks import service as benchmark
 
     few = [
@@ -909,8 +903,9 @@ def test_two_replicas_on_ray_share_the_requests(
     tiny: Codec, picture: np.ndarray, png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray = pytest.importorskip("ray")
-    serve = pytest.importorskip("ray.serve")
+    import ray
+    from ray import serve
+
     from rdc_codec.service import ray_deployment
 
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -947,7 +942,6 @@ def test_two_replicas_on_ray_share_the_requests(
 
 
 def test_settings_of_a_deployment_come_as_texts() -> None:
-    pytest.importorskip("ray.serve")
     from rdc_codec.service import ray_deployment
 
     with pytest.raises(rdc_codec.errors.InputError, match="no setting colour"):
