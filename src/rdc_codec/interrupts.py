@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
+from . import container
 from .errors import CodecError, DeadlineError, InputError
 from .types import Buffer
 
 Result = TypeVar("Result")
 
 LARGE_PIXELS = 1 << 18  # smaller pictures are done before anyone could wait, and another thread takes 0.2 ms
-LARGE_BYTES = 1000  # of a stream: less than a million pixels of one colour take
 _STEP = 0.1  # seconds; on Windows a wait does not end at Ctrl-C
 
 
@@ -145,11 +145,12 @@ def is_large_picture(image: Any) -> bool:
 
 
 def is_large_stream(data: Buffer) -> bool:
-    """Tell whether a stream may take so long to decode that Ctrl-C should not wait for it."""
+    """Tell whether a stream has a picture that takes so long to decode that Ctrl-C should not wait for it."""
     try:
-        return memoryview(data).nbytes >= LARGE_BYTES
-    except (TypeError, ValueError, BufferError):  # no stream, which others say better
+        header = container.read_head(data, max_pixels=container.MAX_SIDE**2).header
+    except CodecError:  # what is wrong with it is soon found again, and said
         return False
+    return header.width * header.height >= LARGE_PIXELS
 
 
 def checked_timeout(timeout: float | None) -> float | None:
