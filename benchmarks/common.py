@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,17 @@ def overlap(
     """Return the part of low to high bpp of the anchor whose PSNR `test` reaches."""
     lowest, highest = np.interp([test[1].min(), test[1].max()], anchor[1], anchor[0])
     return max(low, float(lowest)), min(high, float(highest))
+
+
+def seconds_of(work: Callable[[], object], rounds: int) -> list[float]:
+    """Return the seconds of each round, after one that does not count."""
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

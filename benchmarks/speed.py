@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.common import table
+from benchmarks.common import seconds_of, table
 from benchmarks.throughput import frames, machine
 from export.to_engine import parse_size
 from rdc_codec import Codec, container, entropy_coding, native, pixels
@@ -60,13 +60,7 @@ class Row:
 
 def median_ms(work: Callable[[], Any], rounds: int) -> float:
     """Return milliseconds, the median over rounds after one that does not count."""
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+    return 1000 * statistics.median(seconds_of(work, rounds))
 
 
 class Timed:

@@ -15,7 +15,6 @@ import json
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.common import photos, table
+from benchmarks.common import photos, seconds_of, table
 from export.to_engine import parse_size
 from rdc_codec import Codec
 from rdc_codec.backends import NAMES, Backend, BackendOptions, create
@@ -54,13 +53,7 @@ def frames(folder: str | None, height: int, width: int, count: int) -> list[np.n
 
 def per_second(work: Callable[[], Any], items: int, rounds: int) -> float:
     """Return items a second, the median over rounds after one that does not count."""
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return items / statistics.median(times)
+    return items / statistics.median(seconds_of(work, rounds))
 
 
 class Recorder:

@@ -15,15 +15,14 @@ import gzip
 import io
 import shutil
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.common import table
+from benchmarks.common import seconds_of, table
 from benchmarks.sizing import photo
 from rdc_codec import Codec
 from web.serve import DIST, HOST, server
@@ -84,25 +83,14 @@ def sizes() -> list[list[str]]:
     return rows
 
 
-def least(rounds: int, work: Callable[[], object]) -> float:
-    """Return the least time of a call, in seconds, after one that is not counted."""
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def in_python(picture: np.ndarray, stream: bytes, threads: int, rounds: int) -> dict[str, float]:
     """Return seconds by what is done."""
     codec = Codec(backend="onnxruntime", threads=threads)
     return {
-        "open": least(rounds, lambda: codec.symbols(stream)),
-        "base": least(rounds, lambda: codec.decode(stream, beta=1)),
-        "full": least(rounds, lambda: codec.decode(stream)),
-        "encode": least(rounds, lambda: codec.encode(picture, quality=50)),
+        "open": min(seconds_of(lambda: codec.symbols(stream), rounds)),
+        "base": min(seconds_of(lambda: codec.decode(stream, beta=1), rounds)),
+        "full": min(seconds_of(lambda: codec.decode(stream), rounds)),
+        "encode": min(seconds_of(lambda: codec.encode(picture, quality=50), rounds)),
     }
 
 

@@ -160,7 +160,8 @@ def test_small_pictures_stay_in_the_thread_of_the_caller(tiny: Codec) -> None:
     codec = Codec(tiny.bundle, backend=backend)
     codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8)))
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
-    assert len(stream := codec.encode(noise, 100)) > 5000  # it is the picture that counts, not its bytes
+    stream = codec.encode(noise, 100)
+    assert len(stream) > 1000  # it is the picture that counts, not its bytes
     codec.decode(stream)
     assert backend.threads == [threading.main_thread()] * 4
     codec.encode(np.zeros((512, 512, 3), np.uint8))

@@ -336,17 +336,15 @@ def encode(
     Pixels are coded upright: an Exif orientation is applied first and its tag removed. An .rdc stream that is there
     already is replaced, any other file only with --overwrite.
     """
-    asked = {
-        "quality": quality,
-        "base_quality": base_quality,
-        "aux_quality": aux_quality,
-        "min_psnr": min_psnr,
-    }
-    try:
-        aim_of(target_bytes, target_bpp, target_psnr, asked)
-        number_within(min_psnr or 0, MAX_PSNR, "min_psnr")
-    except InputError as error:  # once, and not for each picture
-        raise BadInput(str(error).replace("_", "-")) from None
+    dials = dials_of(
+        quality=quality,
+        base_quality=base_quality,
+        aux_quality=aux_quality,
+        min_psnr=min_psnr,
+        target_bytes=target_bytes,
+        target_bpp=target_bpp,
+        target_psnr=target_psnr,
+    )
     planned, problems = _plan(
         inputs, output, STREAM_SUFFIX, picture_files.readable_suffixes(), keep_suffix, as_json
     )
@@ -357,18 +355,12 @@ def encode(
     def work(job: Job) -> Made:
         data = codec.encode(
             _load_image(job.source, codec.max_pixels, taken),
-            quality=quality,
             layers=layers,
-            base_quality=base_quality,
-            aux_quality=aux_quality,
             metadata=not strip,
             background=background,
             convert=convert,
             to_8bit=to_8bit,
-            target_bytes=target_bytes,
-            target_bpp=target_bpp,
-            target_psnr=target_psnr,
-            min_psnr=min_psnr,
+            **dials,
         )
         return Made(data, _facts(codec, data) if as_json else {})
 
@@ -591,6 +583,32 @@ def _info_text(found: dict[str, Any]) -> str:
     lines.append(f"{'chunk':<16}{'offset':>10}{'length':>10}  state")
     lines += [f"{c['type']:<16}{c['offset']:>10}{c['length']:>10}  {c['state']}" for c in found["chunks"]]
     return "\n".join(lines)
+
+
+def dials_of(
+    *,
+    quality: float | None,
+    base_quality: float | None,
+    aux_quality: float | None,
+    min_psnr: float | None,
+    target_bytes: int | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
+) -> dict[str, Any]:
+    """Return these arguments of `Codec.encode`, checked once and not for each picture. Raises BadInput."""
+    asked = {
+        "quality": quality,
+        "base_quality": base_quality,
+        "aux_quality": aux_quality,
+        "min_psnr": min_psnr,
+    }
+    targets = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": target_psnr}
+    try:
+        aim_of(target_bytes, target_bpp, target_psnr, asked)
+        number_within(min_psnr or 0, MAX_PSNR, "min_psnr")
+    except InputError as error:
+        raise BadInput(str(error).replace("_", "-")) from None
+    return asked | targets
 
 
 def _codec(model: Path | None, backend: str = "auto", threads: int | None = None) -> Codec:

@@ -17,11 +17,9 @@ import click
 
 from .. import cli
 from ..codec import Layers
-from ..container import number_within
-from ..errors import CodecError, InputError
+from ..errors import CodecError
 from ..files import one_line
 from ..pixels import Background, Rules
-from ..rates import MAX_PSNR, aim_of
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -120,24 +118,16 @@ def encode(
     Pictures are taken upright, as `rdc encode` does. Of a Parquet file the streams take the place of the pictures, with
     width, height, quality, bytes and name beside; a WebDataset shard has that as JSON.
     """
-    asked = {
-        "quality": quality,
-        "base_quality": base_quality,
-        "aux_quality": aux_quality,
-        "min_psnr": min_psnr,
-    }
-    try:
-        aim_of(target_bytes, target_bpp, target_psnr, asked)
-        number_within(min_psnr or 0, MAX_PSNR, "min_psnr")
-    except InputError as error:
-        raise cli.BadInput(str(error).replace("_", "-")) from None
-    coding = asked | {
-        "layers": layers,
-        "target_bytes": target_bytes,
-        "target_bpp": target_bpp,
-        "target_psnr": target_psnr,
-        "metadata": not strip,
-    }
+    dials = cli.dials_of(
+        quality=quality,
+        base_quality=base_quality,
+        aux_quality=aux_quality,
+        min_psnr=min_psnr,
+        target_bytes=target_bytes,
+        target_bpp=target_bpp,
+        target_psnr=target_psnr,
+    )
+    coding = dials | {"layers": layers, "metadata": not strip}
     _run("encode", coding, Rules(background, convert, to_8bit), **others)
 
 
