@@ -379,3 +379,11 @@ def test_chunk_names():
     assert [c.name for c in read(container.write(EXAMPLE_HEADER, EXAMPLE_CHUNKS)).chunks] == [
         *("primary", "aux_slice", "aux_slice", "unknown_99"),
     ]
+
+
+def test_claimed_pixels_are_those_of_the_header_or_none() -> None:
+    header = Header(70000, 300, 1.0, 2.0, 3.0, bytes(4), bytes(4))
+    stream = container.write(header, [(ChunkType.PRIMARY, b"x")])
+    assert container.claimed_pixels(stream) == container.claimed_pixels(stream[:20]) == 21_000_000
+    for wrong in (b"", stream[:13], stream[:13] + b"\xff" * 6, "no bytes"):
+        assert container.claimed_pixels(wrong) == 0  # type: ignore[arg-type]

@@ -70,9 +70,8 @@ Layers = Literal["all", "base"] | int  # how much of the auxiliary branch
 DEFAULT_QUALITY = 50
 MAX_PIXELS = 1 << 27
 MAX_THREADS = 1024
-MAX_CODING_THREADS = (
-    8  # that share the entropy coding of a picture: rANS, which they wait for, is a fifth of it
-)
+# That share the entropy coding of a picture: rANS, which they wait for, is a fifth of it.
+MAX_CODING_THREADS = 8
 SCALES = (1, 2, 4, 8)  # pixels of a side that a decoded pixel may stand for
 
 
@@ -180,8 +179,9 @@ class Codec:
         cache_dir = None if cache_dir is None else str(folder_named(cache_dir, "cache_dir"))
         if type(cuda_graphs) is not bool:
             raise InputError(f"cuda_graphs must be True or False, got {cuda_graphs!r}")
+        if isinstance(model, Bundle):
+            model.check_sha256(sha256)
         self.bundle = model if isinstance(model, Bundle) else Bundle(model, sha256)
-        self.bundle.check_sha256(sha256)
         options = backends.BackendOptions(
             threads,
             session_options,

@@ -15,6 +15,7 @@ from enum import Enum, IntEnum
 from typing import NamedTuple, SupportsFloat
 
 from .errors import (
+    CodecError,
     CorruptError,
     InputError,
     LimitError,
@@ -261,6 +262,19 @@ def read(data: Buffer, *, max_pixels: int) -> Stream:
     view = _as_bytes(data)
     head = read_head(view, max_pixels=max_pixels)
     return Stream(head.header, _chunks(view, head.size, head.entries))
+
+
+def claimed_pixels(data: Buffer) -> int:
+    """Return how many pixels a stream's header claims, of which nothing was checked; 0 for what is no stream.
+
+    It says how long reading may take, before any of it is begun, and nothing else.
+    """
+    try:
+        cursor = _Cursor(_as_bytes(data))
+        cursor.take(len(MAGIC) + 1 + _HEAD.size)
+        return cursor.varint() * cursor.varint()
+    except CodecError:
+        return 0
 
 
 def read_head(data: Buffer, *, max_pixels: int) -> Head:

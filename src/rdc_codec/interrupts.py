@@ -146,11 +146,7 @@ def is_large_picture(image: Any) -> bool:
 
 def is_large_stream(data: Buffer) -> bool:
     """Tell whether a stream has a picture that takes so long to decode that Ctrl-C should not wait for it."""
-    try:
-        header = container.read_head(data, max_pixels=container.MAX_SIDE**2).header
-    except CodecError:  # what is wrong with it is soon found again, and said
-        return False
-    return header.width * header.height >= LARGE_PIXELS
+    return container.claimed_pixels(data) >= LARGE_PIXELS
 
 
 def checked_timeout(timeout: float | None) -> float | None:
