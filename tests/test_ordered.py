@@ -149,3 +149,34 @@ def test_a_damaged_stream_warns_when_its_picture_is_taken(tiny, photo) -> None:
         with pytest.raises(DamagedAuxiliaryWarning) as caught:
             list(tiny.decode_batch([streams[1], *streams * 3]))
     assert caught.tb is not None and all(not t.name.startswith("rdc") for t in threading.enumerate())
+
+
+def test_a_batch_may_be_coded_while_another_one_starts_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal may be handled at any moment, and its handler may code a batch: nothing may be held then."""
+    start, inner = threading.Thread.start, []
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if not inner:
+            inner.append(None)
+            inner[:] = list(in_order(int, lambda k: -k, range(3), 2))
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    assert list(in_order(int, lambda k: k, range(5), 2)) == list(range(5))
+    assert inner == [0, -1, -2]
+
+
+def test_work_is_done_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that is so for the second thread alone."""
+    start = threading.Thread.start
+    for allowed in (0, 1):
+        left = [allowed]
+
+        def refuse(thread: threading.Thread, left: list[int] = left) -> None:
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert list(in_order(int, lambda k: k, range(6), 3)) == list(range(6))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import interrupts
 from .ending import guarded
@@ -23,9 +25,71 @@ def at_once() -> int:
     return _AT_ONCE.get()
 
 
-def _begin(workers: int, stop: interrupts.Stop) -> None:
-    _AT_ONCE.set(workers)
-    interrupts.work_under(stop)
+class _Threads:
+    """Does calls, at most so many at once, in threads that end when there is nothing to do.
+
+    A ThreadPoolExecutor holds a lock of all of its kind while it starts a thread. A signal may be handled right then,
+    and its handler, which may code a batch as well, would wait for that lock for ever. Here every lock is of one object
+    (and Python's own is one that a thread may take twice).
+    """
+
+    def __init__(self, count: int, stop: interrupts.Stop) -> None:
+        """Take how many threads there may be, and the stop that all calls end by."""
+        self._count, self._stop = count, stop
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._live = 0  # threads that were or are about to be started
+        self._serving = 0  # those that have begun
+        self._changed = threading.Condition(threading.Lock())
+
+    def submit(self, call: Callable[[], Result]) -> Future[Result]:
+        """Have a call done. Raises RuntimeError where there is no thread, and none can be started."""
+        future: Future[Result] = Future()
+        with self._changed:
+            self._calls.append((future, call))
+            more = self._live < self._count
+            self._live += more
+        if more:
+            try:
+                # No daemon, whoever asks for it: the end of the process waits for what is in native code.
+                threading.Thread(target=self._serve, name="rdc-batch", daemon=False).start()
+            except RuntimeError:
+                with self._changed:
+                    self._live -= 1
+                    alone = not self._live and bool(self._calls)
+                    if alone:
+                        self._calls.pop()
+                if alone:
+                    raise
+        return future
+
+    def end(self, wait: bool) -> None:
+        """Forget calls that were not begun; wait for the others."""
+        with self._changed:
+            for future, _ in self._calls:
+                future.cancel()
+            self._calls.clear()
+            while wait and self._serving:  # one that has yet to begin finds nothing to do
+                self._changed.wait()
+
+    def _serve(self) -> None:
+        _AT_ONCE.set(self._count)
+        interrupts.work_under(self._stop)
+        with self._changed:
+            self._serving += 1
+        while True:
+            with self._changed:
+                if not self._calls:
+                    self._live -= 1
+                    self._serving -= 1
+                    self._changed.notify_all()
+                    return
+                future, call = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(guarded(call)())
+                except BaseException as error:
+                    future.set_exception(error)
+            del future, call  # they hold a picture
 
 
 def in_order(
@@ -46,7 +110,7 @@ def in_order(
     """
     waiting: deque[Future[Result]] = deque()
     stop = interrupts.Stop(parent=interrupts.current())
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="rdc", initializer=_begin, initargs=(workers, stop))
+    threads = _Threads(workers, stop)
     patient = True
     failure: Exception | None = None
     try:
@@ -59,7 +123,7 @@ def in_order(
             except Exception as error:  # what was begun before it comes first
                 failure = error
                 break
-            waiting.append(_begun(pool, work, taken))
+            waiting.append(_begun(threads, work, taken))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -71,13 +135,13 @@ def in_order(
         raise
     finally:
         stop.set()
-        pool.shutdown(wait=patient, cancel_futures=True)
+        threads.end(wait=patient)
 
 
-def _begun(pool: ThreadPoolExecutor, work: Callable[[Taken], Result], taken: Taken) -> Future[Result]:
-    """Return the result to come of a thread of the pool or, where that has none, of this one."""
+def _begun(threads: _Threads, work: Callable[[Taken], Result], taken: Taken) -> Future[Result]:
+    """Return the result to come of one of the threads or, where there are none, of this one."""
     try:
-        return pool.submit(work, taken)
+        return threads.submit(functools.partial(work, taken))
     except RuntimeError:
         done: Future[Result] = Future()
         try:
