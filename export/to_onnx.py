@@ -24,6 +24,7 @@ if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from export.bundle_writer import LEFT_OVER, MANIFEST, WeightsFile, new_bundle, write_graph, write_manifest
+from export.errors import ExportError
 from export.from_bundle import is_in_tables, load_model, parameter_name
 from export.function_bodies import OPSET
 from export.graphs import GRAPHS
@@ -33,7 +34,7 @@ from model import RateDistortionCognition, checkpoint
 from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
 from model.tables import parsing_config, picture_identity, tables_of
 from rdc_codec import __version__
-from rdc_codec.bundle import FORMAT, WEIGHTS, identity
+from rdc_codec.bundle import FORMAT, WEIGHTS, identity, quality_map_columns
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
 DEFAULT_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
@@ -124,8 +125,12 @@ def export_bundle(
     """Write a bundle to `folder` (replaced as a whole, only after every check passed).
 
     quality_map_from: where the map comes from; the manifest says it. Raises ExportError when a graph in ONNX Runtime
-    differs from PyTorch, or when `folder` holds something else than a bundle.
+    differs from PyTorch, when the runtime would refuse the map, or when `folder` holds something else than a bundle.
     """
+    try:  # before minutes of tracing, not after them
+        quality_map_columns(quality_map)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"not a quality map: {error}") from error
     model = copy.deepcopy(model).eval().cpu()
     for branch in (model.primary, model.auxiliary):
         if branch is not None:
@@ -158,7 +163,7 @@ def export_bundle(
             "graphs": graphs,
         }
         write_manifest(made, manifest)
-        verify(load_model(made), made)  # loads it as the runtime does, too: a bad quality map is not written
+        verify(load_model(made), made)  # loads it as the runtime does, too
 
 
 def _write_graphs(

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from conftest import SHIPPED, TINY, TINY_CHECKPOINT, run_operator
 from onnx import TensorProto, helper, inliner
 
 from export import from_bundle
+from export.bundle_writer import new_bundle
 from export.compare import STEPS
 from export.errors import ExportError
 from export.from_bundle import load_model
@@ -28,7 +30,7 @@ from model.context import pass_of
 from model.gain import interpolate
 from model.tables import picture_identity
 from model.transforms import fold, unfold
-from rdc_codec.errors import CodecError
+from rdc_codec.bundle import Bundle
 
 TWIN = Path(__file__).parents[1] / "benchmarks" / "twin"
 FLOAT, INT8, INT32 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32
@@ -289,8 +291,27 @@ def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path) -> None:
     assert (tmp_path / "work.txt").read_text() == "mine"
 
 
-def test_a_bundle_that_the_runtime_refuses_is_not_written(tmp_path) -> None:
-    falling = {"quality": [0, 100], "base_quality": [50, 20], "aux_quality": [0, 100]}
-    with pytest.raises(CodecError):
-        export_bundle(checkpoint.load(TINY_CHECKPOINT), tmp_path / "made", "x", falling)
-    assert not (tmp_path / "made").exists()
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"quality": [0, 100], "base_quality": [50, 20], "aux_quality": [0, 100]},
+        {"quality": [0, 90], "base_quality": [0, 60], "aux_quality": [0, 100]},
+        {"quality": [0, 100], "base_quality": [0, 60, 70], "aux_quality": [0, 100]},
+        {"quality": [0, 100], "base_quality": ["low", "high"], "aux_quality": [0, 100]},
+        {"quality": [0, 100], "base_quality": [0, 60]},
+    ],
+    ids=["falling", "short", "uneven", "words", "incomplete"],
+)
+def test_a_quality_map_that_the_runtime_refuses_ends_an_export_before_it_begins(tmp_path, wrong) -> None:
+    with pytest.raises(ExportError, match="not a quality map"):
+        export_bundle(checkpoint.load(TINY_CHECKPOINT), tmp_path / "made", "x", wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_that_fails_a_check_replaces_none(tmp_path) -> None:
+    copytree(TINY, tmp_path / "made")
+    with pytest.raises(ExportError, match="pixels differ"), new_bundle(tmp_path / "made") as made:
+        copytree(TINY, made, dirs_exist_ok=True)
+        raise ExportError("pixels differ")
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
+    Bundle(tmp_path / "made").check_files(["weights.bin"])

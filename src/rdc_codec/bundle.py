@@ -122,6 +122,19 @@ def identity(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> byt
     return digest.digest()
 
 
+def quality_map_columns(quality_map: Mapping[str, Sequence[float]]) -> list[np.ndarray]:
+    """Return the columns quality, base_quality, aux_quality of a map, float64. Raises ValueError for what is no map."""
+    columns = [np.asarray(quality_map[k], float) for k in ("quality", "base_quality", "aux_quality")]
+    dial = columns[0]
+    if dial.ndim != 1 or len(dial) < 2 or dial[0] != 0 or dial[-1] != 100 or not (np.diff(dial) > 0).all():
+        raise ValueError("quality_map does not rise from 0 to 100")
+    for column in columns:
+        inside = column.shape == dial.shape and column[0] >= 0 and column[-1] <= 100
+        if not inside or not (np.diff(column) >= 0).all():
+            raise ValueError("quality_map is not monotone within 0-100")
+    return columns
+
+
 def folder_named(path: str | os.PathLike[str], name: str) -> Path:
     """Return the absolute path of a folder that an argument names, for when the current folder is another one.
 
@@ -241,15 +254,7 @@ class Bundle:
         names = [f"{way}_{part}" for part in ("base", "full") for way in ("encode", "decode")]
         if missing := [n for n in names if n not in self.graphs and (auxiliary or n.endswith("_base"))]:
             raise ValueError(f"no graph {missing[0]}")
-        columns = manifest["quality_map"]
-        self._map = [np.asarray(columns[k], float) for k in ("quality", "base_quality", "aux_quality")]
-        dial = self._map[0]
-        if len(dial) < 2 or dial[0] != 0 or dial[-1] != 100 or not (np.diff(dial) > 0).all():
-            raise ValueError("quality_map does not rise from 0 to 100")
-        for column in self._map:
-            inside = len(column) == len(dial) and column[0] >= 0 and column[-1] <= 100
-            if not inside or not (np.diff(column) >= 0).all():
-                raise ValueError("quality_map is not monotone within 0-100")
+        self._map = quality_map_columns(manifest["quality_map"])
 
     def branch_qualities(self, quality: float) -> tuple[float, float]:
         """Return (base_quality, aux_quality) of a quality 0-100 by the manifest's map, linear between its rows."""
