@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -62,36 +64,40 @@ def options(folder, out, cache) -> list[str]:
     ]
 
 
-def test_two_stages_train_resume_and_export(folder, tmp_path) -> None:
-    from export.to_onnx import export_bundle
-    from rdc_codec import Codec
-
-    cache = tmp_path / "cache"
-    one, two = tmp_path / "one", tmp_path / "two"
-    stage1.main([*options(folder, one, cache), "--levels", "3", "--branch", *SMALL])
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Train stage I, go on for the same time again, and stage II; give the folders of both runs."""
+    runs = tmp_path_factory.mktemp("runs")
+    one, two, cache = (runs / name for name in ("one", "two", "cache"))
+    small = ["--branch", *SMALL]
+    stage1.main([*options(folder, one, cache), "--levels", "3", *small])
     first = checkpoint.read_info(one / "model.safetensors")
     assert first["steps"] > 0
     more = str(first["seconds"] / 60 + 0.05)
-    stage1.main([*options(folder, one, cache), "--levels", "3", "--minutes", more, "--branch", *SMALL])
+    stage1.main([*options(folder, one, cache), "--levels", "3", "--minutes", more, *small])
     assert checkpoint.read_info(one / "model.safetensors")["steps"] > first["steps"]
+    stage2.main([*options(folder, two, cache), "--primary", str(one / "model.safetensors"), *small])
+    return one, two
+
+
+def test_two_stages_train_resume_and_log(trained) -> None:
+    one, two = trained
     log = (one / "log.csv").read_text()
     assert "validation-0,base_psnr" in log and "base_real_bpp" in log
-
     primary = checkpoint.load(one / "model.safetensors").primary.state_dict()
-    stage2.main(
-        [
-            *options(folder, two, cache),
-            "--primary",
-            str(one / "model.safetensors"),
-            "--branch",
-            *SMALL,
-        ]
-    )
     model = checkpoint.load(two / "model.safetensors")
     assert all(torch.equal(v, primary[k]) for k, v in model.primary.state_dict().items()), (
         "stage II moved the primary"
     )
+
+
+@pytest.mark.slow
+def test_what_both_stages_made_exports(trained, tmp_path) -> None:
+    from export.to_onnx import export_bundle
+    from rdc_codec import Codec
+
     quality_map = {"quality": [0, 100], "base_quality": [0, 60], "aux_quality": [0, 100]}
+    model = checkpoint.load(trained[1] / "model.safetensors")
     export_bundle(model, tmp_path / "bundle", "test", quality_map)
     codec = Codec(tmp_path / "bundle")
     picture = np.zeros((70, 50, 3), np.uint8)
