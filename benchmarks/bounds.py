@@ -46,17 +46,10 @@ def header_of(codec: Codec, height: int, width: int, quality: float = 0) -> Head
     return Header(width, height, quality, quality, quality, *identities)
 
 
-def likeliest(codec: Codec, branch: str) -> np.ndarray:
-    """Return the symbol of each channel of z that takes the fewest bits, int16 [hyper]."""
-    with np.load(codec.bundle.path / "tables.npz") as arrays:
-        cdf, sizes, minimum = (arrays[f"{branch}_hyper_{name}"] for name in ("cdf", "sizes", "minimum"))
-    found, start = [], 0
-    for size, least in zip(sizes, minimum, strict=True):
-        # The last one is the escape symbol.
-        frequencies = np.diff(cdf[start : start + size + 2].astype(np.int64))[:-1]
-        found.append(int(np.clip(least + frequencies.argmax(), -HYPER_LIMIT, HYPER_LIMIT)))
-        start += size + 2
-    return np.array(found, np.int16)
+def of_grey(codec: Codec) -> dict[str, np.ndarray]:
+    """Return the hyper-latent symbols, int16 [hyper], that the inside of a grey picture has in each branch."""
+    made = codec.symbols(codec.encode(np.full((320, 320, 3), 128, np.uint8), 0))
+    return {name: made[f"{name}_hyper"][:, 2, 2].astype(np.int16) for name in ("primary", "auxiliary")}
 
 
 def flat(codec: Codec, height: int, width: int, layers: int) -> Chunks:
@@ -64,9 +57,10 @@ def flat(codec: Codec, height: int, width: int, layers: int) -> Chunks:
 
     def planes(branch: Branch, name: str) -> tuple[np.ndarray, np.ndarray]:
         z = np.empty((branch.hyper, rows, columns), np.int16)
-        z[:] = likeliest(codec, name)[:, None, None]
+        z[:] = grey[name][:, None, None]
         return z, np.zeros((branch.latent, LATENTS * rows, LATENTS * columns), np.int16)
 
+    grey = of_grey(codec)
     rows, columns = (-(-side // HYPER_STRIDE) for side in (height, width))
     z1, y1 = planes(codec.bundle.primary, "primary")
     symbols = Symbols(z1, y1)
@@ -110,7 +104,7 @@ def hyper_alone(codec: Codec, height: int, width: int) -> Chunks:
     branch = codec.bundle.primary
     rows, columns = (-(-side // HYPER_STRIDE) for side in (height, width))
     z = np.empty((branch.hyper, rows, columns), np.int16)
-    z[:] = likeliest(codec, "primary")[:, None, None]
+    z[:] = of_grey(codec)["primary"][:, None, None]
     indexes = np.repeat(np.arange(branch.hyper, dtype=np.uint8), rows * columns)
     return [(ChunkType.PRIMARY, native.encode_parts([(z, indexes, branch.hyper_tables, HYPER_LIMIT)]))]
 
