@@ -4,7 +4,8 @@ The JSON has "work" (a function below), "before" (a folder to start from each ti
 "watch" (names of functions, by the end of their file's path). A process is forked for every line of these that the
 work executes, and kills itself there with SIGKILL, as the system does where memory runs out. A line of JSON is
 printed for each: where it was ("" when the work came to its end), the files that are there then (path: SHA-256), and
-those that are there after the work was done once more, without a kill.
+those that are there after the work was done once more, without a kill (null where it began with the same files as an
+earlier time, but for the names of hidden ones).
 """
 
 from __future__ import annotations
@@ -118,13 +119,20 @@ def in_child(work: Any, now: Path, number: int | None, watch: dict[str, list[str
 
 def main(asked: dict[str, Any]) -> None:
     work, before, now = globals()[asked["work"]], Path(asked["before"]), Path(asked["now"])
+    begun: set[str] = set()
     for number in itertools.count():
         shutil.rmtree(now, ignore_errors=True)
         shutil.copytree(before, now)
         where = in_child(work, now, number, asked["watch"])
         found = listing(now)
-        in_child(work, now, None, {})
-        print(json.dumps({"where": where, "found": found, "again": listing(now)}), flush=True)
+        again = None
+        if (
+            start := json.dumps([sorted(found.values()), sorted(x for x in found if "/." not in f"/{x}")])
+        ) not in begun:
+            begun.add(start)
+            in_child(work, now, None, {})
+            again = listing(now)
+        print(json.dumps({"where": where, "found": found, "again": again}), flush=True)
         if not where:
             return
 
