@@ -52,7 +52,7 @@ ROUNDS = 20
 BOUND = 1000.0  # bytes for each operation
 QUALITIES = (20, 80)
 SIDES = (1, 3, 16, 63, 64, 65, 100, 128, 200, 256, 320, 448)
-LARGE = ((2112, 2112), (64, 70_000), (2500, 1800))  # above 4 megapixels: in windows
+LARGE = ((2112, 2112), (70_000, 64), (1800, 2500))  # height, width, above 4 megapixels: in windows
 STILL = 120.0  # seconds that a forked process may take
 
 
@@ -77,7 +77,7 @@ class Work:
     def __init__(self, codecs: dict[str, Codec], shipped: Codec | None) -> None:
         self.codecs, self.shipped = codecs, shipped
         self.photo = photo(640, 480)
-        self.large = {size: photo(*size) for size in LARGE}
+        self.large = {size: np.resize(photo(2500, 1800), (*size, 3)) for size in LARGE}
         self.turn = threading.Semaphore(1)  # of what takes hundreds of megabytes
         tiny = codecs["onnxruntime"]
         rgba = np.dstack([self.photo[:90, :120], self.photo[90:180, :120, 0]])

@@ -27,7 +27,7 @@ import PIL.PngImagePlugin  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 
 import rdc_codec.corpus.work as corpus_work
-from export.to_half import copy_bundle
+from export.bundle_writer import new_bundle, write_manifest
 from rdc_codec.cli import main as rdc
 from rdc_codec.corpus import plan
 from rdc_codec.corpus.places import Place
@@ -47,8 +47,17 @@ def decode(now: Path) -> None:
     )
 
 
+def trim(now: Path) -> None:
+    """Write a stream by the way of all commands, and load no model for it."""
+    arguments = ["trim", str(now / "b.rdc"), "-o", str(now / "a.rdc"), "--layers", "1", "--quiet"]
+    rdc(arguments, standalone_mode=False)
+
+
 def bundle(now: Path) -> None:
-    copy_bundle(TINY, now / "bundle", "fp32")
+    with new_bundle(now / "bundle") as made:
+        for name in ("tables.npz", "training.safetensors", "weights.bin"):
+            shutil.copyfile(TINY / name, made / name)
+        write_manifest(made, {"name": "new"})
 
 
 def corpus(now: Path) -> None:
