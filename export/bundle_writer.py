@@ -5,9 +5,12 @@ Needs NumPy and onnx, never PyTorch: engines and fp16 graphs are made where they
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +26,8 @@ from export.errors import ExportError
 MANIFEST = "manifest.json"
 LEFT_OVER = "training.safetensors"  # trained tensors that are neither in a graph nor in the tables
 ALIGNMENT = 64
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, and RENAME_EXCHANGE, which macOS calls RENAME_SWAP
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV)  # of systems that exchange no names
 INLINE_BYTES = 1024  # smaller tensors (shapes, constants) stay inside the graph files
 
 
@@ -32,10 +37,13 @@ def sha256_of(path: Path) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is never seen half written."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    """Write a file that is never seen half written, whoever else writes it at the same time."""
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(8)}.partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def replaceable(folder: Path) -> bool:
@@ -53,7 +61,9 @@ def replaceable(folder: Path) -> bool:
 def new_bundle(folder: Path) -> Iterator[Path]:
     """Give a folder to write a bundle in, which takes the place of `folder` if the block ends without an exception.
 
-    Raises ExportError where `folder` holds something else than a bundle; nothing was written then.
+    At no moment is `folder` half a bundle, or missing where there was one, on Linux and macOS at least (elsewhere it is
+    missing for the moment between two renames). Raises ExportError where `folder` holds something else than a bundle;
+    nothing was written then.
     """
     if not replaceable(folder):
         raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
@@ -63,9 +73,39 @@ def new_bundle(folder: Path) -> Iterator[Path]:
         made = Path(temporary) / "bundle"
         made.mkdir()
         yield made
-        if folder.exists():
-            folder.rename(Path(temporary) / "replaced")
+        _take_place(made, folder, Path(temporary) / "replaced")
+
+
+def _take_place(made: Path, folder: Path, aside: Path) -> None:
+    """Give a folder its name, from which a bundle that has it goes `aside`, or where the new one was."""
+    if not os.path.lexists(folder):
+        try:
+            made.rename(folder)
+            return
+        except OSError:
+            if not os.path.lexists(folder):  # else another writer was faster
+                raise
+    if not replaceable(folder):
+        raise ExportError(f"{folder} exists and is not a bundle: nothing is written over it")
+    if not _exchange(made, folder):
+        folder.rename(aside)
         made.rename(folder)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; return whether the system can. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    names = os.fsencode(one), os.fsencode(other)
+    if (swap := getattr(libc, "renameat2", None)) is not None:  # Linux
+        failed = swap(_HERE, names[0], _HERE, names[1], ctypes.c_uint(_EXCHANGE))
+    elif (swap := getattr(libc, "renamex_np", None)) is not None:  # macOS
+        failed = swap(*names, ctypes.c_uint(_EXCHANGE))
+    else:
+        return False
+    number = ctypes.get_errno()
+    if failed and number not in _CANNOT:
+        raise OSError(number, os.strerror(number), str(other))
+    return not failed
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

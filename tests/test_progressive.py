@@ -324,7 +324,7 @@ def test_the_longest_header_in_small_pieces_takes_no_quadratic_time(tiny: Codec,
 
 
 def test_an_interrupted_feed_leaves_no_decoder_that_seems_to_work(tiny: Codec, stream: bytes) -> None:
-    def interrupt(_: object) -> container.Head:
+    def interrupt(*_: object) -> container.Head:
         raise KeyboardInterrupt
 
     decoder = ProgressiveDecoder(tiny.bundle, interrupt, lambda *_: np.zeros((1, 1, 3), np.uint8))

@@ -839,8 +839,8 @@ class Codec:
         """
         return ProgressiveDecoder(self.bundle, self._head, self._restored, self._coding_threads())
 
-    def _head(self, data: Buffer) -> container.Head:
-        head = container.read_head(data, max_pixels=self.max_pixels)
+    def _head(self, data: Buffer, begun: container.Begun) -> container.Head:
+        head = container.read_head(data, max_pixels=self.max_pixels, begun=begun)
         self._check_header(head.header)
         return head
 

@@ -129,7 +129,7 @@ class Header:
                 raise InputError(f"{name} must be {ID_BYTES} bytes, got {len(getattr(self, name))}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Holds a directory entry and, only where its state is OK, its payload (a view of the data read).
 
@@ -168,6 +168,14 @@ class Head(NamedTuple):
     header: Header
     entries: tuple[Entry, ...]
     size: int
+
+
+class Begun:
+    """Keeps what was read of a directory that goes on in bytes to come, so that it is not read again then."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.position = 0  # in the stream, after the last of these
 
 
 class Auxiliary(NamedTuple):
@@ -277,12 +285,13 @@ def claimed_pixels(data: Buffer) -> int:
         return 0
 
 
-def read_head(data: Buffer, *, max_pixels: int) -> Head:
+def read_head(data: Buffer, *, max_pixels: int, begun: Begun | None = None) -> Head:
     """Parse the header and the directory alone; what comes after them is not looked at.
 
-    Raises as `read` does, but for bytes after the last chunk. The TruncatedError tells how many bytes are missing at
-    least.
+    begun: of the same stream, whose beginning was given before; it is brought up to date. Raises as `read` does, but
+    for bytes after the last chunk. The TruncatedError tells how many bytes are missing at least.
     """
+    begun = begun or Begun()
     view = _as_bytes(data)
     cursor = _Cursor(view)
     start = view[: len(MAGIC)]
@@ -298,10 +307,13 @@ def read_head(data: Buffer, *, max_pixels: int) -> Head:
     quality, base_quality, aux_quality = map(from_fixed, qualities)
     if (count := cursor.varint()) > MAX_CHUNKS:
         raise LimitError(f"{count} chunks, at most {MAX_CHUNKS} fit a stream")
-    entries = []
-    for left in range(count, 0, -1):
+    entries = begun.entries
+    if entries:
+        cursor.position = begun.position
+    for left in range(count - len(entries), 0, -1):
         cursor.at_least = cursor.position + left * _LEAST_ENTRY + _CRC.size
         entries.append(Entry(*cursor.entry(), *_CRC.unpack(cursor.take(_CRC.size))))
+        begun.position = cursor.position
     computed = crc32c(view[: cursor.position])
     if _CRC.unpack(cursor.take(_CRC.size))[0] != computed:
         raise CorruptError("header is damaged (its CRC does not match)")

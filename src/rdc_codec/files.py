@@ -19,6 +19,7 @@ STDIO = Path("-")  # the standard input or output; a file of that name is given 
 # A shell's own descriptors. Opening one that leads to a file would begin it anew, also after `>>`.
 _DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|(stdin)|(stdout)|(stderr))|/proc/self/fd/(\d+)")
 _NO_RENAME = (errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS)
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # of file systems that lack a call
 _PARTS: set[Path] = set()
 
 
@@ -103,7 +104,11 @@ def write(path: Path, data: bytes) -> None:
     """Write all of a file or nothing; pipes, devices and standard streams are written to as they are.
 
     A folder is made where it is missing. A file that is replaced keeps its mode and, where that may be set, its owner.
-    Where none can take its place, because of its folder or because it is a mount, it is written in place.
+    Where none can take its place, because of its folder or because it is a mount, it is written in place, once there
+    is room for all of it.
+
+    Whenever the process ends, there is the old file or the new one. Whenever the machine does, that holds for a file
+    that is replaced; a new one may be lost or empty, for the system writes it when it likes.
 
     Raises InputError where that fails, BrokenPipeError where nobody reads a pipe.
     """
@@ -121,6 +126,16 @@ def write(path: Path, data: bytes) -> None:
         raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {one_line(error)}") from None
+
+
+def settle(path: Path) -> None:
+    """Have the system write a file to its disk now. Raises OSError where the disk has no room or fails."""
+    with path.open("r+b") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
 
 
 def _to_stdout(data: bytes) -> None:
@@ -143,6 +158,7 @@ def _replace(path: Path, data: bytes) -> None:
     try:
         part.write_bytes(data)
         if old is not None:
+            settle(part)  # what is replaced could not be had again
             with contextlib.suppress(
                 OSError, AttributeError
             ):  # another's file, or Windows, which has no owners
@@ -152,11 +168,27 @@ def _replace(path: Path, data: bytes) -> None:
     except OSError as error:
         if old is None or error.errno not in _NO_RENAME:
             raise
-        path.write_bytes(data)
+        _overwrite(path, data)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         _PARTS.discard(part)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    """Put other bytes into a file, which stays as it was where there is no room for them. Raises OSError."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if len(data) > size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), size, len(data) - size)
+            except OSError as error:
+                file.truncate(size)
+                if error.errno not in _CANNOT:
+                    raise
+        file.seek(0)
+        file.write(data)
+        file.truncate()
 
 
 def remove_parts() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import lossless
 from .bundle import Bundle
-from .container import LEAST_HEAD, ChunkState, ChunkType, Entry, Head, Header, copied, number_within
+from .container import LEAST_HEAD, Begun, ChunkState, ChunkType, Entry, Head, Header, copied, number_within
 from .ending import guarded
 from .entropy_coding import SymbolReader, Symbols
 from .errors import CorruptError, InputError, TruncatedError, warn_of_damage
@@ -41,13 +41,14 @@ class ProgressiveDecoder:
     def __init__(
         self,
         bundle: Bundle,
-        read_head: Callable[[Buffer], Head],
+        read_head: Callable[[Buffer, Begun], Head],
         restore: Callable[[Symbols, Header, float], Picture],
         threads: int = 1,
     ) -> None:
         """Start with nothing.
 
-        read_head: parses and checks header and directory. restore: makes a picture of symbols with the networks.
+        read_head: parses and checks header and directory, of which a part may be read already. restore: makes a picture
+        of symbols with the networks.
         threads: that share the reading of symbols.
         """
         self._bundle, self._threads = bundle, threads
@@ -58,6 +59,7 @@ class ProgressiveDecoder:
         self._steps: list[_Step] = []
         self._buffer = bytearray()  # of the header, then of the chunk that is arriving
         self._head_at_least = LEAST_HEAD
+        self._begun = Begun()
         self._entry = 0  # the chunk that is arriving, its bytes so far, and the slices before it
         self._taken = 0
         self._slices_before = 0
@@ -96,7 +98,7 @@ class ProgressiveDecoder:
         symbols = self._symbols
         try:
             if self._head is None:
-                self._read_head(bytes(self._buffer))  # which says what is missing
+                self._read_head(bytes(self._buffer), self._begun)  # which says what is missing
             if symbols is None:
                 raise TruncatedError(f"primary data is {self._state_of(ChunkType.PRIMARY).value}")
         except Exception as error:
@@ -212,7 +214,7 @@ class ProgressiveDecoder:
             if not part or _EARLY < len(self._buffer) < self._head_at_least:
                 break
             try:
-                self._begin(self._read_head(bytes(self._buffer)))
+                self._begin(self._read_head(bytes(self._buffer), self._begun))
             except TruncatedError as error:
                 self._head_at_least = len(self._buffer) + (error.missing or 1)
         return piece

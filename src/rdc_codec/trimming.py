@@ -17,6 +17,7 @@ from .types import Buffer
 if TYPE_CHECKING:
     from .codec import Layers
 
+_NAMED = 8  # chunks in a warning; a stream may have 65536
 _LAYERS = (ChunkType.AUX_SLICE, ChunkType.LOSSLESS)  # as they come; the last is the first to go
 
 
@@ -43,8 +44,9 @@ def trim(data: Buffer, layers: Layers | None = None, max_bytes: int | None = Non
     layered = [k for k, c in enumerate(stream.chunks) if c.type in _LAYERS]
     if wanted is not None:
         slices = [k for k in layered if stream.chunks[k].type == ChunkType.AUX_SLICE]
+        exact = [k for k in layered if stream.chunks[k].type == ChunkType.LOSSLESS]
         # A picture without loss is shown wherever a slice would be.
-        layered = slices[:wanted] + [k for k in layered if k not in slices and wanted]
+        layered = slices[:wanted] + (exact if wanted else [])
     intact = list(itertools.takewhile(lambda k: stream.chunks[k].payload is not None, layered))
 
     def size(count: int) -> int:
@@ -61,8 +63,9 @@ def trim(data: Buffer, layers: Layers | None = None, max_bytes: int | None = Non
         if max_bytes is None or least < max_bytes:
             lost.append(layered[count])
     if lost:
-        states = ", ".join(_state_of(stream.chunks, k) for k in sorted(lost))
-        warn_of_damage(f"left out: {states}")
+        states = ", ".join(_state_of(stream.chunks, k) for k in sorted(lost)[:_NAMED])
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        warn_of_damage(f"left out: {states}{more}")
     return _written(stream, intact[:count])
 
 
@@ -79,10 +82,11 @@ def _count(layers: Layers | None) -> int | None:
 
 def _written(stream: Stream, layers: Collection[int]) -> bytes:
     """Write a stream with these of its layers, numbers of chunks, and with whatever else of it is intact."""
+    kept = frozenset(layers)  # there may be as many as there are chunks, and those are 65536
     chunks = [
         (c.type, c.payload)
         for k, c in enumerate(stream.chunks)
-        if c.payload is not None and (c.type not in _LAYERS or k in layers)
+        if c.payload is not None and (c.type not in _LAYERS or k in kept)
     ]
     return write(stream.header, chunks)
 

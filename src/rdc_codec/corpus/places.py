@@ -8,13 +8,14 @@ import os
 import posixpath
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import InputError
-from ..files import one_line
+from ..files import one_line, settle
 
 STATE = (
     ".rdc-corpus"  # folder of an output that keeps what was done; hidden, so that no reader takes it for data
@@ -117,19 +118,24 @@ class Place:
             data: bytes = file.read()
         return data
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file whole or not at all, in place of one of that name. Raises OSError."""
-        with self.writing(name) as file:
+    def write(self, name: str, data: bytes, lasting: bool = False) -> None:
+        """Write a file whole or not at all, in place of one of that name. Raises OSError. lasting: see `writing`."""
+        with self.writing(name, lasting) as file:
             file.write(data)
 
     @contextlib.contextmanager
-    def writing(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file that has its name when the block ends well, and is gone when it raises. Raises OSError."""
+    def writing(self, name: str, lasting: bool = False) -> Iterator[IO[bytes]]:
+        """Open a file that has its name when the block ends well, and is gone when it raises. Raises OSError.
+
+        lasting: it is on the disk before it has its name, so that not even the end of the machine leaves a part of it.
+        """
         part = self.path(f"{_PARTS}/{secrets.token_hex(12)}")
         self._make_folder(posixpath.dirname(part))
         try:
             with self._files.open_output_stream(part, compression=None) as file:
                 yield file
+            if lasting and isinstance(self._files, fs.LocalFileSystem):
+                settle(Path(part))
             self._make_folder(posixpath.dirname(self.path(name)))
             self._files.move(part, self.path(name))
         except BaseException:

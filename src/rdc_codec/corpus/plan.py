@@ -68,7 +68,7 @@ def is_first(place: Place, promise: dict[str, Any]) -> bool:
 
 def keep(place: Place, promise: dict[str, Any]) -> None:
     """Note at an output what is made there. Raises OSError."""
-    place.write(JOB, json.dumps(promise, indent=1).encode())
+    place.write(JOB, json.dumps(promise, indent=1).encode(), lasting=True)
 
 
 def make(
@@ -95,7 +95,9 @@ def make(
         return Plan(_numbered([*files, *shards]), 0, notes, left_out)
 
     problems: list[tuple[str, str]] = []
-    there = {entry.name for entry in destination.files(problems)} if destination.is_folder() else set()
+    # A file without content is what the end of a machine may leave of one that had its name already.
+    found = destination.files(problems) if destination.is_folder() else ()
+    there = {entry.name for entry in found if entry.size}
     receipts = _receipts(destination)
     taken: dict[str, str] = {}
 

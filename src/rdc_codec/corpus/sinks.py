@@ -71,7 +71,7 @@ class Shard:
     def __init__(self, place: Place, target: str) -> None:
         self.notes: list[Note] = []
         self._stack = contextlib.ExitStack()
-        file = self._stack.enter_context(place.writing(target))
+        file = self._stack.enter_context(place.writing(target, lasting=True))
         archive = tarfile.open(fileobj=file, mode="w|")  # noqa: SIM115 (the stack closes it)
         self._archive = self._stack.enter_context(archive)
 
@@ -102,7 +102,7 @@ class Table:
         self._rows: list[dict[str, Any]] = []
         self._waiting = 0
         self._stack = contextlib.ExitStack()
-        self._file: IO[bytes] = self._stack.enter_context(place.writing(target))
+        self._file: IO[bytes] = self._stack.enter_context(place.writing(target, lasting=True))
         self._writer: pq.ParquetWriter | None = None
         self._schema = pa.schema([])
 

@@ -61,7 +61,7 @@ class Worker:
             return outcome
         if unit.receipt is not None and self._place is not None and (unit.stamp is not None or outcome.done):
             try:
-                self._place.write(unit.receipt, outcome.dump().encode())
+                self._place.write(unit.receipt, outcome.dump().encode(), lasting=True)
             except OSError as error:  # the next run does it again, and this one says why
                 self._fail(unit, outcome, error)
         return outcome
