@@ -1,4 +1,4 @@
-"""This module reads the arrays of an `.npz` file, whatever is in it: one that claims much takes no more memory for it."""
+"""This module reads the arrays of an `.npz` file, whatever is in it; one that claims much takes no more memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def read(data: bytes) -> dict[str, NDArray[Any]]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # headers are parsed as Python, by NumPy, which has remarks on odd ones
+            warnings.simplefilter(
+                "ignore"
+            )  # headers are parsed as Python, by NumPy, which has remarks on odd ones
             members = archive.infolist()
             if sum(member.file_size for member in members) > MAX_BYTES:
                 raise LimitError(f"an archive of arrays that holds more than {MAX_BYTES} bytes")
@@ -51,4 +53,6 @@ def _array(content: bytes) -> NDArray[Any]:
         raise ValueError("an array that is not one of numbers in C order")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content) - start:
         raise ValueError("an array has too few or too many values")
-    return np.ndarray(shape, dtype, content, start).copy()  # the content may lie at any address, numbers may not
+    return np.ndarray(
+        shape, dtype, content, start
+    ).copy()  # the content may lie at any address, numbers may not

@@ -205,14 +205,18 @@ def check_incremental(data: bytes) -> None:
     except CodecError as found:
         error = found
     whole, warned = outcome(codec.decode, data, beta)
+    verdict = str(codec.verify(data).problem)
     if error is not None:
-        # Bytes after the end are seen when they come, and all at once before anything else of the chunks.
-        assert type(whole) is type(error) or _has_bytes_after(data), (whole, error)
+        if not _has_bytes_after(data):  # which are seen when they come, and all at once before any other part
+            assert type(whole) is type(error), (whole, error)
+            # How many bytes there are is known to the one that has all of them alone.
+            assert str(whole).lstrip("0123456789 ") == str(error).lstrip("0123456789 ")
         repeated, _ = outcome(decoder.picture)
         assert repeated is error
         return
     assert not isinstance(whole, CodecError), whole
     picture, warned_too = outcome(decoder.picture, beta)
+    assert decoder.problem is None or decoder.problem in verdict
     assert warned_too == warned and decoder.complete == (decoder.length == len(data))
     np.testing.assert_array_equal(picture, whole)
 
