@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from hashlib import sha256
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from conftest import DATA
-from fuzz import bundles, streams
-from fuzz.__main__ import KEPT
+from fuzz import bundles, native, streams
+from fuzz.__main__ import KEPT, folders_of, make_seeds
 from fuzz.engine import random_change
 from fuzz.targets import TARGETS, hashing
 
@@ -53,6 +54,16 @@ def test_every_input_that_is_kept(name: str) -> None:
             TARGETS[name].run(path.read_bytes())
         except Exception as error:
             raise AssertionError(f"{path.name} of {name}") from error
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_native_targets_with_what_is_kept_and_random_changes(tmp_path: Path) -> None:
+    make_seeds(tmp_path / "seeds")
+    for name, program in native.build(tmp_path / "build", None, "plain").items():
+        command = [program, "-runs=3000", *folders_of(name, tmp_path / "seeds")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"{name}: {done.stderr[-4000:]}"
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
