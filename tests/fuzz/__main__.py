@@ -73,11 +73,9 @@ def run(name: str, command: list[str], options: argparse.Namespace, environment:
     work.mkdir(parents=True, exist_ok=True)
     crashes = options.build / "crashes"
     crashes.mkdir(exist_ok=True)
-    limits = [f"-max_total_time={options.seconds}", f"-runs={options.runs}"]
-    if options.runs >= 0:
-        limits = limits[1:]
     flags = [
-        *limits,
+        f"-max_total_time={options.seconds}",
+        f"-runs={options.runs}",
         f"-max_len={MAX_LEN.get(name, OTHERS_MAX_LEN)}",
         f"-artifact_prefix={crashes}/{name}-",
         f"-timeout={options.timeout}",  # of the clock; the limit of 5 s of the processor is in the targets
@@ -164,7 +162,9 @@ def parse() -> argparse.Namespace:
     options.targets = options.targets or every
     if options.minutes is not None:
         options.seconds = options.minutes * 60 / len(options.targets)
-    options.seconds = max(1, round(options.seconds))
+    if options.seconds is None:
+        options.seconds = 10 if options.runs < 0 else 0
+    options.seconds = max(options.runs < 0, round(options.seconds))
     options.build = options.build.resolve()
     return options
 

@@ -83,8 +83,9 @@ def plain(name: str, options: list[str]) -> None:
     for data in corpus:
         run(data)
     print(f"{len(corpus)} files were run", file=sys.stderr)
-    done, end, runs = 0, time.monotonic() + float(given["max_total_time"]), int(given["runs"])
-    while done < runs if runs >= 0 else time.monotonic() < end:
+    done, seconds, runs = 0, float(given["max_total_time"]), int(given["runs"])
+    end = time.monotonic() + seconds
+    while done != runs and (time.monotonic() < end if seconds else runs >= 0):
         data = rng.choice(corpus)
         for _ in range(rng.randint(1, 4)):
             data = target.mutate(data, size, rng.getrandbits(32), random_change(rng))

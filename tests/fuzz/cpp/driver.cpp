@@ -89,7 +89,8 @@ int main(int argc, char** argv) {
   if (corpus.empty()) corpus.emplace_back();
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   long done = 0;
-  while (runs < 0 ? seconds > 0 && std::chrono::steady_clock::now() < end : done < runs) {
+  const auto in_time = [&] { return seconds > 0 ? std::chrono::steady_clock::now() < end : runs >= 0; };
+  while (done != runs && in_time()) {
     fuzz::Bytes input = corpus[g_random() % corpus.size()];
     for (uint32_t left = 1 + g_random() % 4; left; --left) {
       const size_t size = input.size();
