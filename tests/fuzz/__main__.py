@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,14 +60,26 @@ def make_seeds(folder: Path) -> None:
     for auxiliary in (True, False):
         for method in (0, 8):
             (made / f"small_{auxiliary:d}_{method}").write_bytes(bundles.small(auxiliary, method))
+    noise = folder / "noise"
+    noise.mkdir(exist_ok=True)
+    for size in range(40, 1240, 40):
+        (noise / f"{size}").write_bytes(random.Random(size).randbytes(size))
+    files = folder / "files"  # each after the byte that names its reader
+    files.mkdir(exist_ok=True)
+    for data in (bundles.small(False, 0), bundles.small(False, 8)):
+        manifest, tables = bundles.unpack(data)
+        (files / f"tables_{len(tables)}").write_bytes(b"\2" + tables)
+        (files / "manifest").write_bytes(b"\0" + json.dumps(json.loads(manifest)["parsing"]).encode())
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY):
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
+        packed = deflate.compress(data[:3000]) + deflate.flush()
+        (files / f"deflated_{strategy}").write_bytes(b"\1" + (3000).to_bytes(2, "little") + packed)
 
 
 def folders_of(name: str, seeds: Path) -> list[Path]:
     """Return the folders that a target reads besides its corpus."""
-    kind = TARGETS[name].seeds if name in TARGETS else native.SEEDS.get(name)
-    found = [seeds / kind] if kind else []
-    kept = [KEPT / kind] if kind else []
-    return [*found, *(place for place in [*kept, KEPT / name] if place.is_dir())]
+    kind = TARGETS[name].seeds if name in TARGETS else native.SEEDS[name]
+    return [seeds / kind, *(place for place in (KEPT / kind, KEPT / name) if place.is_dir())]
 
 
 def run(name: str, command: list[str], options: argparse.Namespace, environment: dict[str, str]) -> Result:
