@@ -1,6 +1,8 @@
 # make demo: a photograph compressed and restored, with the light install only.
 # make test: all tests that need neither a GPU nor much time.
 # make test-slow: properties on 10 to 25 times as many examples, and damage at every byte; five to ten minutes.
+# make test-sanitize: the native code under AddressSanitizer, UBSan and ThreadSanitizer, with g++.
+# make fuzz MINUTES=60: all fuzz targets, so many minutes in total (default: 15); docs/fuzzing.md.
 # make test-gpu: those that need one, with TensorRT and ONNX Runtime for it.
 # make test-wheel: the wheel, built, repaired and tried as a user would, outside the clone.
 # make docs: the documentation as a site, in site/.
@@ -19,7 +21,10 @@ PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE \
 
 NATIVE := $(shell find kernels src tests examples -name '*.cpp' -o -name '*.c' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc')
 
-.PHONY: demo test test-slow test-gpu test-wheel lint types docs web test-web clean
+MINUTES ?= 15
+FUZZ ?= --minutes $(MINUTES)
+
+.PHONY: demo test test-slow test-sanitize fuzz test-gpu test-wheel lint types docs web test-web clean
 
 demo: $(VENV_DEMO)/.installed
 	$(VENV_DEMO)/bin/python examples/demo.py -o demo_out
@@ -29,6 +34,12 @@ test: $(VENV_TEST)/.installed
 
 test-slow: $(VENV_TEST)/.installed
 	$(VENV_TEST)/bin/python -m pytest -m "slow and not gpu"
+
+test-sanitize: $(VENV_TEST)/.sanitize
+	$(VENV_TEST)/bin/python tests/sanitize.py
+
+fuzz: $(VENV_TEST)/.fuzz
+	PYTHONPATH=tests $(VENV_TEST)/bin/python -m fuzz $(FUZZ)
 
 test-gpu: $(VENV_GPU)/.installed
 	$(VENV_GPU)/bin/python -m pytest -m gpu
@@ -70,6 +81,16 @@ $(VENV_TEST)/.installed: $(PACKAGE)
 $(VENV_DOCS)/.installed: $(PACKAGE)
 	test -x $(VENV_DOCS)/bin/python || $(PYTHON) -m venv $(VENV_DOCS)
 	$(VENV_DOCS)/bin/python -m pip install --disable-pip-version-check -q ".[docs]"
+	touch $@
+
+# The module is built without the isolation that would bring this.
+$(VENV_TEST)/.sanitize: $(VENV_TEST)/.installed
+	$(VENV_TEST)/bin/python -m pip install --disable-pip-version-check -q "nanobind>=2.4,<4"
+	touch $@
+
+# There are no wheels for every Python and system: without one, changes are random.
+$(VENV_TEST)/.fuzz: $(VENV_TEST)/.installed
+	-$(VENV_TEST)/bin/python -m pip install --disable-pip-version-check -q --only-binary=:all: "atheris>=3,<4"
 	touch $@
 
 # Playwright drives a Chromium that is there already; it brings none.

@@ -31,6 +31,12 @@ def configure_and_build(source: Path, folder: Path, *options: str) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
+def built_in(folder: Path) -> Path:
+    """Return the shared library of a build."""
+    (path,) = (p for p in folder.glob("librdc.*") if p.suffix in (".so", ".dylib"))
+    return path
+
+
 class BundleInfo(ctypes.Structure):
     _fields_ = [
         *(

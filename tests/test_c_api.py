@@ -14,7 +14,6 @@ import re
 import shutil
 import struct
 import subprocess
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,29 +26,28 @@ import onnxruntime
 import pytest
 from c_library import (
     SOURCE,
-    STATES,
     CBundle,
     CError,
     CLibrary,
     CStream,
+    built_in,
     configure_and_build,
 )
 from conftest import DATA, SHIPPED, TINY, in_depth
+from fuzz import bundles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_library import CMAKE
+from verdicts import MANY, PLANES, assert_same_container, assert_same_symbols
 
 from rdc_codec import Codec, conformance, container, pixels
 from rdc_codec.container import ChunkType
 from rdc_codec.entropy_coding import Symbols, write
-from rdc_codec.errors import CodecError
 from rdc_codec.native import crc32c
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = {path.stem: path.read_bytes() for path in sorted((DATA / "golden").glob("*.rdc"))}
 SMALLEST = min(GOLDEN.values(), key=len)
-PLANES = {"primary_hyper": "z1", "primary_latents": "y1", "auxiliary_hyper": "z2", "auxiliary_latents": "y2"}
-MANY = 1 << 48
 KIT = Path(__file__).parent / "conformance"
 TYPES = (np.int32, np.int16)
 
@@ -66,8 +64,7 @@ def c_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def library(c_build: Path) -> CLibrary:
-    (path,) = (p for p in c_build.glob("librdc.*") if p.suffix in (".so", ".dylib"))
-    return CLibrary(path)
+    return CLibrary(built_in(c_build))
 
 
 @pytest.fixture(scope="session")
@@ -78,79 +75,6 @@ def bundle(library: CLibrary) -> CBundle:
 @pytest.fixture(scope="session")
 def shipped_bundle(library: CLibrary) -> CBundle:
     return library.bundle(SHIPPED)
-
-
-# --- verdicts -------------------------------------------------------------------------------------
-
-
-def class_of(error: CodecError) -> str:
-    """Return the name of the status that stands for an error of the package."""
-    words = re.findall("[A-Z][a-z]+", type(error).__name__)[:-1]
-    return "_".join(words).upper()
-
-
-def python_container(data: bytes, max_pixels: int = MANY) -> Any:
-    """Return what the package says of a container: all that it accepts, or the class of its error."""
-    try:
-        stream = container.read(data, max_pixels=max_pixels)
-    except CodecError as error:
-        return class_of(error)
-    h = stream.header
-    fields = (h.width, h.height, h.quality, h.base_quality, h.aux_quality, h.parse_id, h.picture_id)
-    return (
-        fields,
-        [(int(c.type), c.offset, c.length, c.state.value) for c in stream.chunks],
-        bool(stream.damage()),
-    )
-
-
-def c_container(library: CLibrary, data: bytes, max_pixels: int = MANY) -> Any:
-    """Return the same of the C API."""
-    try:
-        stream = library.stream(data, max_pixels)
-    except CError as error:
-        return error.status
-    h = stream.header
-    identities = bytes(h.parse_id), bytes(h.picture_id)
-    fields = (h.width, h.height, h.quality, h.base_quality, h.aux_quality, *identities)
-    return (
-        fields,
-        [(c.type, c.offset, c.length, STATES[c.state]) for c in stream.chunks],
-        bool(stream.damage()),
-    )
-
-
-def python_symbols(codec: Codec, data: bytes) -> Any:
-    """Return the package's symbols with how many slices there are and whether there was a warning, or an error."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            found = {PLANES[name]: plane for name, plane in codec.symbols(data).items()}
-        except CodecError as error:
-            return class_of(error)
-    return found, codec.verify(data).slices, bool(caught)
-
-
-def c_symbols(bundle: CBundle, data: bytes) -> Any:
-    try:
-        read = bundle.read(bundle.api.stream(data, 1 << 27))
-    except CError as error:
-        return error.status
-    return read.planes, read.slices, read.problem is not None
-
-
-def assert_same_container(library: CLibrary, data: bytes, max_pixels: int = MANY) -> None:
-    assert c_container(library, data, max_pixels) == python_container(data, max_pixels), data.hex()
-
-
-def assert_same_symbols(codec: Codec, bundle: CBundle, data: bytes) -> None:
-    expected, found = python_symbols(codec, data), c_symbols(bundle, data)
-    if isinstance(expected, str) or isinstance(found, str):
-        assert found == expected, data.hex()
-        return
-    assert found[1:] == expected[1:]
-    for name, plane in found[0].items():
-        np.testing.assert_array_equal(plane, expected[0].get(name, np.zeros_like(plane)))
 
 
 def with_right_checksums(data: bytes) -> bytes:
@@ -371,7 +295,21 @@ def test_arbitrary_bytes(library: CLibrary, noise: bytes, led_by_magic: bool) ->
     assert_same_container(library, b"RDC\x01\x00" + noise if led_by_magic else noise)
 
 
+@pytest.mark.parametrize("path", sorted((DATA / "fuzz" / "streams").glob("*")), ids=lambda path: path.name)
+def test_what_fuzzing_found(tiny: Codec, bundle: CBundle, path: Path) -> None:
+    data = path.read_bytes()
+    assert_same_container(bundle.api, data)
+    if container.claimed_pixels(data) <= 1 << 20:
+        assert_same_symbols(tiny, bundle, data)
+
+
 # --- bundles --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_the_small_bundle_of_fuzzing_is_one(library: CLibrary, auxiliary: bool) -> None:
+    opened = library.open_bundle(*bundles.unpack(bundles.small(auxiliary)))
+    assert (opened.info.latent1, opened.info.slices) == (4, 4 * auxiliary)
 
 
 @pytest.mark.parametrize("folder", [TINY, SHIPPED], ids=["tiny", "shipped"])

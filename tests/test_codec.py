@@ -399,6 +399,12 @@ def test_a_manifest_that_does_not_hold_together_is_refused(tmp_path, change: dic
         Codec(tmp_path)
 
 
+def test_a_manifest_that_is_nested_without_end_is_not_json(tmp_path) -> None:
+    (tmp_path / "manifest.json").write_text('{"a":' + "[" * 200_000)
+    with pytest.raises(CorruptError, match="is not JSON"):
+        Codec(tmp_path)
+
+
 def test_a_relative_model_path_outlives_a_change_of_folder(photo: np.ndarray, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(TINY.parent)
     codec = Codec("tiny")

@@ -403,6 +403,7 @@ ZEROS, INDEXES = np.zeros(4, np.int32), np.zeros(4, np.uint8)
         (ZEROS.astype(np.int64), INDEXES, LIMIT, "symbols"),
         (ZEROS.astype(np.float32), INDEXES, LIMIT, "symbols"),
         (np.zeros(8, np.int32)[::2], INDEXES, LIMIT, "symbols"),
+        (np.frombuffer(bytes(17), np.uint8)[1:].view(np.int32), INDEXES, LIMIT, "symbols must be aligned"),
         (ZEROS, INDEXES.astype(np.int32), LIMIT, "indexes"),
         (ZEROS, np.zeros((2, 4), np.uint8)[:, ::2], LIMIT, "indexes"),
         (ZEROS, INDEXES[:3], LIMIT, "length"),

@@ -92,6 +92,23 @@ def test_every_cut_of_a_golden_stream_gives_what_decode_gives(tiny: Codec, name:
     assert one_by_one.problem is None
 
 
+@pytest.mark.parametrize(
+    ("before", "empty"),
+    [
+        (0, ChunkType.PRIMARY),
+        *((before, kind) for before in (1, 2, 4) for kind in (ChunkType.AUX_SLICE, ChunkType.LOSSLESS)),
+    ],
+)
+def test_a_chunk_of_no_bytes_is_there_behind_the_end(tiny: Codec, before: int, empty: ChunkType) -> None:
+    """Docs/bitstream.md: and so it is not missing, but damaged."""
+    whole = container.read(GOLDEN["full"], max_pixels=1 << 20)
+    kept = [(c.type, c.payload) for c in whole.chunks[:before]]
+    data = container.write(whole.header, [*kept, (99, b"to be cut off"), (empty, b"")])[:-3]
+    expected = outcome(lambda: tiny.decode(data))
+    assert expected[0] == "CorruptError" or expected[2]
+    assert outcome(lambda: finished(tiny, [data])) == expected
+
+
 @given(drawn=st.data())
 def test_any_split_gives_the_same(tiny: Codec, drawn: st.DataObject) -> None:
     data = GOLDEN[drawn.draw(st.sampled_from(sorted(GOLDEN)))]

@@ -30,7 +30,11 @@ constexpr int kEscapeHeaderBits = 5;   // 1 sign bit and 4 bits of length
 constexpr int kMaxWordsPerSymbol = 3;  // an escape: the symbol, its header, its low bits
 
 constexpr int kMaxLanes = 16;
+#ifdef RDC_FUZZ_SYMBOLS_PER_LANE  // so that a fuzzer reaches all lanes with few symbols: not the format
+constexpr size_t kSymbolsPerLane = RDC_FUZZ_SYMBOLS_PER_LANE;
+#else
 constexpr size_t kSymbolsPerLane = 16384;
+#endif
 
 // The largest power of two that leaves every lane at least kSymbolsPerLane symbols, within [1, kMaxLanes].
 inline int lanes_for(size_t n) {

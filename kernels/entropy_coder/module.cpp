@@ -1,6 +1,6 @@
 // Python bindings: check shapes and types, release the GIL, call the C++ below.
 //
-// Nothing is converted silently: an array of another type, or one that is not contiguous, is a
+// Nothing is converted silently: an array of another type, or one that is not contiguous or not aligned, is a
 // ValueError that names the argument.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -9,6 +9,7 @@
 #include <nanobind/stl/unique_ptr.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -48,6 +49,8 @@ const T* require(const Array& array, const char* name, const char* type, int ndi
   if (ndim >= 0 && array.ndim() != static_cast<size_t>(ndim))
     throw nb::value_error((prefix + std::to_string(ndim) + "-dimensional").c_str());
   if (!is_contiguous(array)) throw nb::value_error((prefix + "C-contiguous").c_str());
+  if (array.size() && reinterpret_cast<uintptr_t>(array.data()) % alignof(T))
+    throw nb::value_error((prefix + "aligned").c_str());
   return static_cast<const T*>(array.data());
 }
 

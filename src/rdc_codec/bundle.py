@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arrays import read as read_arrays
 from .errors import CorruptError, InputError, UnsupportedError, WrongModelError, _text_of
 from .native import ScaleContext, ScaleNetwork, ScaleState, Tables
 
@@ -155,7 +155,7 @@ def folder_named(path: str | os.PathLike[str], name: str) -> Path:
 class Bundle:
     """Holds a loaded bundle.
 
-    Raises InputError if there is no bundle, UnsupportedError or CorruptError if it cannot be used.
+    Raises InputError if there is no bundle, UnsupportedError, CorruptError or LimitError if it cannot be used.
 
     path: its folder (None: the one shipped with the package). sha256: what `sha256` has to be, or WrongModelError is
     raised before anything else of the folder is read.
@@ -188,7 +188,6 @@ class Bundle:
             RuntimeError,  # of the native module, for what is no array
             TypeError,
             ValueError,
-            zipfile.BadZipFile,
         ) as error:
             raise CorruptError(f"{self.path}: damaged bundle: {_text_of(error)}") from error
 
@@ -216,7 +215,7 @@ class Bundle:
     def _parsed_manifest(self, text: bytes) -> dict[str, Any]:
         try:
             manifest = json.loads(text.decode("utf-8"))
-        except ValueError:
+        except (RecursionError, ValueError):  # nested without end is what no writer of JSON makes
             raise CorruptError(f"{self.path / MANIFEST} is not JSON") from None
         if not isinstance(manifest, dict):
             raise CorruptError(f"{self.path / MANIFEST} is not a manifest")
@@ -236,18 +235,17 @@ class Bundle:
                 raise ValueError(f"{name} has SHA-256 {found[:12]}…, the manifest says {expected[:12]}…")
 
     def _load(self, manifest: dict[str, Any]) -> None:
-        with np.load(self.path / "tables.npz", allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        found = read_arrays((self.path / "tables.npz").read_bytes())
         self.parse_id = bytes.fromhex(manifest["parse_id"])
         self.picture_id = bytes.fromhex(manifest["picture_id"])
-        if identity(arrays, manifest["parsing"]) != self.parse_id:
+        if identity(found, manifest["parsing"]) != self.parse_id:
             raise ValueError("tables.npz is not the one that parse_id names")
         strides = {"pixels": HYPER_STRIDE // 8, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE}
         if manifest["strides"] != strides:
             raise ValueError(f"strides are {manifest['strides']}, this runtime knows {strides}")
-        self.primary = _branch(arrays, "primary", manifest["parsing"]["primary"])
+        self.primary = _branch(found, "primary", manifest["parsing"]["primary"])
         auxiliary = manifest["parsing"]["auxiliary"]
-        self.auxiliary = None if auxiliary is None else _branch(arrays, "auxiliary", auxiliary, self.primary)
+        self.auxiliary = None if auxiliary is None else _branch(found, "auxiliary", auxiliary, self.primary)
         self.graphs: dict[str, str] = {name: g["file"] for name, g in manifest["graphs"].items()}
         self.inputs = {name: _tensors(g["inputs"]) for name, g in manifest["graphs"].items()}
         self.outputs = {name: _tensors(g["outputs"]) for name, g in manifest["graphs"].items()}

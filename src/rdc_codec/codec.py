@@ -157,7 +157,7 @@ class Codec:
     (raise it for larger ones: above 4 megapixels networks run over windows, and memory grows by 7 bytes a pixel, or by
     about 20 with transparency or a picture without loss).
 
-    Raises InputError, CorruptError or UnsupportedError for the bundle, BackendError for the backend.
+    Raises InputError, CorruptError, UnsupportedError or LimitError for the bundle, BackendError for the backend.
     """
 
     def __init__(

@@ -95,15 +95,17 @@ class ProgressiveDecoder:
         `picture` is, with its warning, what `decode` makes of the bytes.
         """
         self._raise_again()
-        symbols = self._symbols
+        if self._finished:
+            return
         try:
             if self._head is None:
                 self._read_head(bytes(self._buffer), self._begun)  # which says what is missing
+            missing = self._end_empty_chunks()
+            symbols = self._symbols
             if symbols is None:
                 raise TruncatedError(f"primary data is {self._state_of(ChunkType.PRIMARY).value}")
         except Exception as error:
             self._fail(error)
-        missing = {step.kind for step in self._steps if step.end > self._received}
         if symbols.problem is None and ChunkType.AUX_SLICE in missing:
             state = self._state_of(ChunkType.AUX_SLICE)
             symbols.problem = f"auxiliary slice {symbols.slices} is {state.value}"
@@ -263,8 +265,29 @@ class ProgressiveDecoder:
         return entry.type == ChunkType.AUX_SLICE and within and intact
 
     def _end_chunk(self, entry: Entry) -> None:
-        assert self._reader is not None
         payload, self._buffer = self._buffer, bytearray()
+        self._read(entry, payload)
+        self._entry, self._taken = self._entry + 1, 0
+
+    def _end_empty_chunks(self) -> set[int]:
+        """Take the chunks of no bytes, which are there wherever the data ends; return the types of those that are not.
+
+        What stands behind a part that is missing, and needs it, is left alone.
+        """
+        assert self._head is not None
+        missing: set[int] = set()
+        for entry in self._head.entries[self._entry :]:
+            if entry.length:
+                wanted = entry.type != ChunkType.AUX_SLICE or self._slices_before < self._most_slices
+                missing |= {entry.type} if wanted else set()
+                self._slices_before += entry.type == ChunkType.AUX_SLICE
+            elif ChunkType.PRIMARY not in missing and entry.type not in missing:
+                self._read(entry, bytearray())
+        return missing
+
+    def _read(self, entry: Entry, payload: bytearray) -> None:
+        """Take the content of the next chunk, which is all there."""
+        assert self._reader is not None
         if entry.type == ChunkType.PRIMARY:
             if not entry.fits(payload):
                 raise CorruptError(f"primary data is {ChunkState.DAMAGED.value}")
@@ -277,7 +300,6 @@ class ProgressiveDecoder:
             elif self._symbols is not None:
                 self._symbols.problem = f"auxiliary slice {self._slices_before} is {ChunkState.DAMAGED.value}"
         self._slices_before += entry.type == ChunkType.AUX_SLICE
-        self._entry, self._taken = self._entry + 1, 0
 
     def _end_lossless(self, entry: Entry, payload: bytearray) -> None:
         assert self._head is not None
