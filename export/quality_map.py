@@ -26,7 +26,12 @@ from scipy.interpolate import PchipInterpolator
 from tqdm import tqdm
 
 from export.photos import evenly
-from rdc_codec import Codec
+from rdc_codec import Codec, container
+from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
+from rdc_codec.bundle import HYPER_STRIDE, Bundle
+from rdc_codec.container import ID_BYTES, Header, from_fixed, to_fixed
+from rdc_codec.pixels import to_tensor
+from rdc_codec.targets import Steps
 
 FINE = 401  # positions of each quality that the path may take
 NEAR = 0.02  # how far the bits of a pair may be from those that a row asks for, as a fraction
@@ -45,18 +50,23 @@ class Surface:
     psnr: np.ndarray
 
 
-def measure(codec: Codec, crops: list[np.ndarray], grid: np.ndarray) -> Surface:
+def measure(bundle: Bundle, crops: list[np.ndarray], grid: np.ndarray) -> Surface:
+    """Code and decode every crop at every pair of the grid's qualities."""
+    backend = OnnxRuntimeBackend(bundle, None, None)
+    codec = Codec(bundle, backend=backend)
     found = Surface(*np.zeros((3, len(crops), len(grid), len(grid))))
     for place, crop in enumerate(tqdm(crops, unit="photo", file=sys.stderr)):
+        height, width = crop.shape[:2]
+        steps = Steps(backend.run, bundle, to_tensor(crop, HYPER_STRIDE), codec.slices, large=False)
         for b, base in enumerate(grid):
             for a, auxiliary in enumerate(grid):
-                stream = codec.encode(crop, base_quality=base, aux_quality=auxiliary)
-                chunks = codec.info(stream)["chunks"]
-                refinement = sum(c["length"] for c in chunks if c["type"].startswith("aux"))
-                share = 8 / crop[..., 0].size
+                identities = (bundle.parse_id[:ID_BYTES], bundle.picture_id[:ID_BYTES])
+                chunks = steps.chunks(base, auxiliary)
+                stream = container.write(Header(width, height, 0, base, auxiliary, *identities), chunks)
+                refinement = sum(len(payload) for _, payload in chunks[1:])
                 error = codec.decode(stream).astype(float) - crop
-                found.bpp[place, b, a] = share * len(stream)
-                found.base_bpp[place, b, a] = share * (len(stream) - refinement)
+                found.bpp[place, b, a] = 8 / (height * width) * len(stream)
+                found.base_bpp[place, b, a] = 8 / (height * width) * (len(stream) - refinement)
                 found.psnr[place, b, a] = 10 * np.log10(255**2 / max(np.mean(error**2), 1e-9))
     return found
 
@@ -145,13 +155,15 @@ def main(argv: list[str] | None = None) -> None:
         "--tolerance", type=float, default=0.1, help="dB that the split may cost at equal bytes"
     )
     args = parser.parse_args(argv)
-    codec = Codec(args.model)
-    grid = np.linspace(0, 100, args.steps)
+    bundle = Bundle(args.model)
+    grid = np.array(
+        [from_fixed(to_fixed(q)) for q in np.linspace(0, 100, args.steps)]
+    )  # as headers have them
     crops = [middle(rgb, args.crop) for _, rgb in evenly(args.data, args.limit)]
-    fine, surface = refine(measure(codec, crops, grid), grid)
+    fine, surface = refine(measure(bundle, crops, grid), grid)
     bpp, base_bpp, psnr = (v.mean(0) for v in (surface.bpp, surface.base_bpp, surface.psnr))
     dial = np.linspace(0, 100, args.rows)
-    rates = rates_of(codec.bundle.manifest["quality_map"], dial, bpp)
+    rates = rates_of(bundle.manifest["quality_map"], dial, bpp)
     path = choose(bpp, psnr, rates, args.tolerance)
     base, auxiliary = np.array(path).T
     columns = {"quality": dial, "base_quality": fine[base], "aux_quality": fine[auxiliary]}

@@ -64,16 +64,15 @@ def test_the_bytes_are_kept_and_the_base_has_its_share_where_the_model_can(
     photo = Photo(base, auxiliary)
     before = 50.0, round(256 * base_quality) / 256, round(256 * aux_quality) / 256
     total = photo.whole(before)
-    goal, base_goal = Goal("bytes", total, 10_000), Goal("bytes", share * (total - 40), 10_000)
-    stream = split(goal, base_goal, before, photo.base_bytes, photo.encode)
+    stream = split(Goal("bytes", total, 10_000), share, 40, before, photo.base_bytes, photo.encode)
     assert (1 - BELOW) * total <= len(stream) <= total
     dial = photo.dial
     found = photo.base_bytes(dial[1])
-    least, most = base_goal.window()
+    least, most = Goal("bytes", share * (total - 40), 10_000).window()
     if not least - 1 <= found <= most + 1:
         smaller_base_is_needed = found > most
         ends = (0, 100) if smaller_base_is_needed else (100, 0)  # of the base, or of the auxiliary branch
-        assert dial[1] == ends[0] or dial[2] == ends[1], (dial, found, base_goal)
+        assert dial[1] == ends[0] or dial[2] == ends[1], (dial, found, least, most)
 
 
 # --- on pictures --------------------------------------------------------------------------------------------------
@@ -115,9 +114,11 @@ def test_the_header_says_with_what_the_same_stream_is_made_again(shipped: Codec,
 
 
 def test_transparency_and_metadata_count_for_nothing(shipped: Codec, crop: np.ndarray) -> None:
-    alpha = np.random.default_rng(0).integers(0, 256, crop.shape[:2], np.uint8)
+    alpha = np.random.default_rng(0).integers(
+        0, 256, crop.shape[:2], np.uint8
+    )  # ten times what the rest takes
     stream = shipped.encode(np.dstack([crop, alpha]), 50, share=0.4)
-    assert share_of(shipped, stream) == pytest.approx(0.4, rel=0.1)
+    assert share_of(shipped, stream) == pytest.approx(0.4, rel=0.03)
 
 
 def test_what_the_model_has_not_is_replaced_by_the_nearest_share(shipped: Codec, crop: np.ndarray) -> None:

@@ -36,47 +36,57 @@ def share_of(share: float | None, others: dict[str, object], base_only: bool) ->
 
 def split(
     goal: Goal,
-    base_goal: Goal,
+    share: float,
+    beside: int,
     dial: Dial,
     base_bytes: Callable[[float], int],
     encode: Callable[[Dial], bytes],
 ) -> bytes:
-    """Return a stream that reaches the goal and whose base reaches its own, or comes as near to it as the model can.
+    """Return a stream that reaches the goal and whose base has its share, or as near to it as the model can come.
 
-    goal: bytes of the whole stream. base_goal: of the primary chunk. dial: with which `encode` reaches the goal, with
-    whatever split. base_bytes: base quality -> bytes of the primary chunk. The quality of the dial is kept.
+    goal: bytes of the whole stream. beside: how many of them are of neither branch; they count for nothing. dial: with
+    which `encode` reaches the goal, with whatever split. base_bytes: base quality -> bytes of the primary chunk. The
+    quality of the dial is kept.
 
     Where the auxiliary branch takes more than what the base leaves even at its lowest quality, or less at its highest,
     it has that quality, and the base alone meets the goal. Where bytes hardly follow qualities, as in flat colours, the
     stream is that of the dial.
     """
-    quality, base_before, _ = dial
+    quality, base_before, auxiliary_before = dial
+    coded = goal._replace(unit="bytes", value=goal.value - beside)
+    wanted = coded._replace(value=share * coded.value)
 
     def of_base(fixed: int) -> tuple[float, float]:
         return from_fixed(fixed), float(base_bytes(from_fixed(fixed)))
 
-    away = base_goal.scale(base_goal.value) - base_goal.scale(base_bytes(base_before))
+    def of_both(base: float, auxiliary: float) -> tuple[bytes, float]:
+        stream = encode((quality, base, auxiliary))
+        return stream, len(stream) - beside
+
+    away = wanted.scale(wanted.value) - wanted.scale(base_bytes(base_before))
     first = to_fixed(snapped(base_before + away / _BASE_SLOPE))
     try:
-        base = search(of_base, base_goal, first, slope=_BASE_SLOPE).result
+        base = search(of_base, wanted, first, slope=_BASE_SLOPE).result
     except TargetError as error:  # no base has so few bytes, or so many
-        base = from_fixed(LOW if error.best > base_goal.value else HIGH)
-
-    def of_auxiliary(fixed: int) -> tuple[bytes, float]:
-        stream = encode((quality, base, from_fixed(fixed)))
-        return stream, len(stream)
-
+        base = from_fixed(LOW if error.best > wanted.value else HIGH)
     try:
-        return search(of_auxiliary, goal, to_fixed(dial[2]), slope=_AUX_SLOPE).result
+        return search(
+            lambda fixed: of_both(base, from_fixed(fixed)),
+            coded,
+            to_fixed(auxiliary_before),
+            slope=_AUX_SLOPE,
+        ).result
     except TargetError as error:
-        auxiliary = from_fixed(LOW if error.best > goal.value else HIGH)
-
-    def of_both(fixed: int) -> tuple[bytes, float]:
-        stream = encode((quality, from_fixed(fixed), auxiliary))
-        return stream, len(stream)
-
+        auxiliary = from_fixed(LOW if error.best > coded.value else HIGH)
     low, high = sorted((to_fixed(base_before), to_fixed(base)))
     try:
-        return search(of_both, goal, to_fixed(base), low, high, _BASE_SLOPE).result
+        return search(
+            lambda fixed: of_both(from_fixed(fixed), auxiliary),
+            coded,
+            to_fixed(base),
+            low,
+            high,
+            _BASE_SLOPE,
+        ).result
     except TargetError:
         return encode(dial)

@@ -528,17 +528,12 @@ class Codec:
         steps: targets.Steps,
         encode: Callable[[targets.Dial], bytes],
     ) -> bytes:
-        """Return a stream of as many bytes, of whose coded ones the base has this share."""
+        """Return a stream that reaches the goal, as the given one does, and whose base has this share."""
         parsed = self._stream(stream)
-        coded = sum(chunk.length for chunk in parsed.chunks if chunk.type in _CODED)
         header = parsed.header
-        return balance.split(
-            goal,
-            goal._replace(unit="bytes", value=share * coded),
-            (header.quality, header.base_quality, header.aux_quality),
-            steps.base_bytes,
-            encode,
-        )
+        beside = len(stream) - sum(chunk.length for chunk in parsed.chunks if chunk.type in _CODED)
+        dial = header.quality, header.base_quality, header.aux_quality
+        return balance.split(goal, share, beside, dial, steps.base_bytes, encode)
 
     @staticmethod
     def _host_pixels(picture: _Picture) -> Picture:
