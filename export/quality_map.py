@@ -107,13 +107,14 @@ def choose(bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray, tolerance: floa
 
     bpp, psnr: float [base, auxiliary]. The bases are as large as they can be, in their sum, among all paths that rise
     in both qualities, in bits and in PSNR, from the lowest pair to the highest auxiliary quality, and that lose at most
-    `tolerance` dB; where there is none, among those that exceed it least. The last of the rates counts for nothing.
+    `tolerance` dB; where there is none, among those that exceed it least.
     """
     distance = np.abs(np.log(bpp[..., None] / rates))  # [base, auxiliary, row]
-    auxiliary = distance.argmin(1)  # [base, row]: the one position at which a base has the bits of a row
-    auxiliary[:, -1] = bpp.shape[1] - 1
+    # The one position at which a base has the bits of a row; the dial ends at the highest, whatever bits that has.
+    auxiliary = distance.argmin(1)  # [base, row]
     reached = distance.min(1) <= NEAR
-    reached[:, -1] = True
+    auxiliary[:, -1] = bpp.shape[1] - 1
+    reached[:, -1] = bpp[:, -1] <= max(rates[-1], bpp[:, -1].min()) * (1 + NEAR)
     places = np.arange(len(bpp))
     reached[:, 0], auxiliary[:, 0] = places == 0, 0
 

@@ -5,7 +5,7 @@ It runs no network: what qualities give is asked of functions, as in `rates`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .container import from_fixed, number_within, to_fixed
 from .errors import InputError, TargetError
@@ -17,7 +17,7 @@ LEAST, MOST = 0.05, 0.95
 _BASE_SLOPE, _AUX_SLOPE = 0.028, 0.018
 
 
-def share_of(share: float | None, others: dict[str, object], base_only: bool) -> float | None:
+def share_of(share: float | None, others: Mapping[str, object], base_only: bool) -> float | None:
     """Check a share, which goes with none of the other arguments (None: not given). Raises InputError.
 
     base_only: the stream is to have no auxiliary slices.
