@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, help="for PSNR and MS-SSIM (default: DATA/kodak)")
     parser.add_argument("--model", help="bundle (default: the shipped one)")
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--qualities", type=float, nargs="*", default=[15, 40, 75])
+    parser.add_argument("--qualities", type=float, nargs="*", default=[10, 30, 50])
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)

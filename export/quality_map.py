@@ -2,12 +2,15 @@
 
     python -m export.quality_map --data TRAINING_PHOTOS --model BUNDLE -o map.json
 
-Codes crops of photos at a grid of (base, auxiliary) qualities in real bytes, and follows, for a geometric
-sequence of multipliers lambda, the pair that minimises mean bpp + lambda * 255^2 * MSE: the points on the
-convex hull of what the model can do. Quality 0-100 is linear in log lambda. Three things bind the path:
-the base takes at most a share of the bytes (--base-share; the hull alone would put nearly everything into
-the base, because splitting costs something, and leave no small stream for machines), both qualities rise,
-and so does PSNR. Between grid points, log bpp and PSNR are interpolated by splines.
+Codes crops of photos at a grid of (base, auxiliary) qualities in real bytes. Each quality of the dial keeps the bits a
+pixel that the bundle's own map gives it. Of all pairs with these bits the new map takes the one with the largest base
+that loses no more PSNR than a tolerance (--tolerance) against the best of them: bits in the base serve machines and
+people, those in the auxiliary branch people alone. Both qualities, bytes and PSNR rise along the dial. It begins with
+the lowest pair, which has the smallest base, and ends with the highest auxiliary quality. Where that leaves no pair
+within the tolerance, the table that is printed says by how much it is missed.
+
+The table has for every row what the split costs: dB lost against the best pair in no more bytes, for the means over all
+photos, and for the photo that loses most against the pair that is best for it alone.
 """
 
 from __future__ import annotations
@@ -19,114 +22,177 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator, RectBivariateSpline
+from scipy.interpolate import PchipInterpolator
 from tqdm import tqdm
 
-from export.photos import photos
-from rdc_codec import Codec
+from export.photos import evenly
+from rdc_codec import Codec, container
+from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
+from rdc_codec.bundle import HYPER_STRIDE, Bundle
+from rdc_codec.container import ID_BYTES, Header, from_fixed, to_fixed
+from rdc_codec.pixels import to_tensor
+from rdc_codec.targets import Steps
 
-FINE = 201  # positions of each quality that the path may take
+FINE = 401  # positions of each quality that the path may take
+NEAR = 0.02  # how far the bits of a pair may be from those that a row asks for, as a fraction
+WORSE = 1e6  # what a dB over the tolerance weighs, in positions of the base
 
 
 @dataclass
 class Surface:
-    """Holds means over crops, float [base, auxiliary]: bpp of the whole stream and of its base, MSE (0-1)."""
+    """Holds what pairs of qualities gave, float [photos, base, auxiliary].
+
+    bpp: bits a pixel of the whole stream. base_bpp: of its base. psnr: dB of the whole stream's picture.
+    """
 
     bpp: np.ndarray
     base_bpp: np.ndarray
-    mse: np.ndarray
+    psnr: np.ndarray
 
 
-def measure(codec: Codec, crops: list[np.ndarray], grid: np.ndarray) -> Surface:
-    found = Surface(*np.zeros((3, len(grid), len(grid))))
-    for b, base in enumerate(tqdm(grid, unit="base quality", file=sys.stderr)):
-        for a, auxiliary in enumerate(grid):
-            for crop in crops:
-                stream = codec.encode(crop, base_quality=base, aux_quality=auxiliary)
-                chunks = codec.info(stream)["chunks"]
-                refinement = sum(c["length"] for c in chunks if c["type"].startswith("aux"))
-                share = 8 / crop[..., 0].size / len(crops)
-                found.bpp[b, a] += share * len(stream)
-                found.base_bpp[b, a] += share * (len(stream) - refinement)
-                error = (codec.decode(stream).astype(float) - crop) / 255
-                found.mse[b, a] += np.mean(error**2) / len(crops)
+def measure(bundle: Bundle, crops: list[np.ndarray], grid: np.ndarray) -> Surface:
+    """Code and decode every crop at every pair of the grid's qualities."""
+    backend = OnnxRuntimeBackend(bundle, None, None)
+    codec = Codec(bundle, backend=backend)
+    found = Surface(*np.zeros((3, len(crops), len(grid), len(grid))))
+    for place, crop in enumerate(tqdm(crops, unit="photo", file=sys.stderr)):
+        height, width = crop.shape[:2]
+        steps = Steps(backend.run, bundle, to_tensor(crop, HYPER_STRIDE), codec.slices, large=False)
+        for b, base in enumerate(grid):
+            for a, auxiliary in enumerate(grid):
+                identities = (bundle.parse_id[:ID_BYTES], bundle.picture_id[:ID_BYTES])
+                chunks = steps.chunks(base, auxiliary)
+                stream = container.write(Header(width, height, 0, base, auxiliary, *identities), chunks)
+                refinement = sum(len(payload) for _, payload in chunks[1:])
+                error = codec.decode(stream).astype(float) - crop
+                found.bpp[place, b, a] = 8 / (height * width) * len(stream)
+                found.base_bpp[place, b, a] = 8 / (height * width) * (len(stream) - refinement)
+                found.psnr[place, b, a] = 10 * np.log10(255**2 / max(np.mean(error**2), 1e-9))
     return found
 
 
 def refine(surface: Surface, grid: np.ndarray) -> tuple[np.ndarray, Surface]:
-    """Interpolate the surface on a fine grid."""
+    """Interpolate the surface on a fine grid, so that it rises wherever what was measured does."""
     fine = np.linspace(grid[0], grid[-1], FINE)
-    base = PchipInterpolator(grid, np.log(surface.base_bpp.mean(1)))(fine)
-    bpp, mse = (
-        np.exp(RectBivariateSpline(grid, grid, np.log(values), kx=2, ky=2)(fine, fine))
-        for values in (surface.bpp, surface.mse)
+
+    def finer(values: np.ndarray) -> np.ndarray:
+        for axis in (1, 2):
+            values = PchipInterpolator(grid, values, axis=axis)(fine)
+        return values
+
+    bpp, base_bpp = (np.exp(finer(np.log(values))) for values in (surface.bpp, surface.base_bpp))
+    return fine, Surface(bpp, base_bpp, finer(surface.psnr))
+
+
+def lost(bpp: np.ndarray, psnr: np.ndarray) -> np.ndarray:
+    """Return by how many dB each pair stays below the best pair that takes no more bits, float [base, auxiliary]."""
+    order = np.argsort(bpp, axis=None, kind="stable")
+    best = np.empty(bpp.size)
+    best[order] = np.maximum.accumulate(psnr.ravel()[order])
+    return best.reshape(bpp.shape) - psnr
+
+
+def rates_of(quality_map: dict[str, list[float]], dial: np.ndarray, bpp: np.ndarray) -> np.ndarray:
+    """Return the bits a pixel that a map gives to each quality of the dial, of bpp, float [base, auxiliary]."""
+    fine = np.linspace(0, 100, len(bpp))
+    base, auxiliary = (
+        np.searchsorted(fine, np.interp(dial, quality_map["quality"], quality_map[column]) - 1e-9)
+        for column in ("base_quality", "aux_quality")
     )
-    return fine, Surface(bpp, np.exp(base)[:, None].repeat(FINE, 1), mse)
+    return bpp[base, auxiliary]
 
 
-def choose(surface: Surface, lambdas: np.ndarray, base_share: float) -> list[tuple[int, int]]:
-    """Choose positions (base, auxiliary) on the surface for rising multipliers.
+def choose(bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray, tolerance: float) -> list[tuple[int, int]]:
+    """Choose a pair, as positions (base, auxiliary) on the surface, for each of the rising rates in bits a pixel.
 
-    They go from its lowest corner to its highest auxiliary quality, within the share of the base; neither
-    quality falls, nor does the PSNR.
+    bpp, psnr: float [base, auxiliary]. The bases are as large as they can be, in their sum, among all paths that rise
+    in both qualities, in bits and in PSNR, from the lowest pair to the highest auxiliary quality, and that lose at most
+    `tolerance` dB; where there is none, among those that exceed it least.
     """
-    allowed = surface.base_bpp <= base_share * surface.bpp
-    path = [(0, 0)]
-    for weight in lambdas[1:]:
-        b, a = path[-1]
-        fits = allowed.copy()
-        fits[:b], fits[:, :a] = False, False
-        fits &= surface.mse <= surface.mse[b, a]
-        fits[b, a] = True
-        cost = np.where(fits, surface.bpp + weight * 255**2 * surface.mse, np.inf)
-        row, column = np.unravel_index(np.argmin(cost), cost.shape)
-        path.append((int(row), int(column)))
-    path[-1] = (path[-1][0], surface.bpp.shape[1] - 1)  # the dial reaches the end, whatever the multipliers
-    return path
+    distance = np.abs(np.log(bpp[..., None] / rates))  # [base, auxiliary, row]
+    # The one position at which a base has the bits of a row; the dial ends at the highest, whatever bits that has.
+    auxiliary = distance.argmin(1)  # [base, row]
+    reached = distance.min(1) <= NEAR
+    auxiliary[:, -1] = bpp.shape[1] - 1
+    reached[:, -1] = bpp[:, -1] <= max(rates[-1], bpp[:, -1].min()) * (1 + NEAR)
+    places = np.arange(len(bpp))
+    reached[:, 0], auxiliary[:, 0] = places == 0, 0
+
+    def at_row(values: np.ndarray, row: int) -> np.ndarray:
+        return values[places, auxiliary[:, row]]
+
+    excess = np.maximum(lost(bpp, psnr) - tolerance, 0)
+    value = np.where(reached[:, 0], 0.0, -np.inf)
+    before = np.zeros((len(rates), len(bpp)), int)
+    for row in range(1, len(rates)):
+        rises = places[:, None] <= places  # [base of the row before, base]
+        rises &= auxiliary[:, row - 1, None] <= auxiliary[:, row]
+        for values in (bpp, psnr):
+            rises &= at_row(values, row - 1)[:, None] < at_row(values, row)
+        reach = np.where(rises, value[:, None], -np.inf)
+        before[row] = reach.argmax(0)
+        gained = places - WORSE * at_row(excess, row)
+        value = np.where(reached[:, row], reach.max(0) + gained, -np.inf)
+    if not np.isfinite(value.max()):
+        raise SystemExit("no map of these rates rises: give a bundle whose map has bits that rise")
+    path = [int(value.argmax())]
+    for row in range(len(rates) - 1, 0, -1):
+        path.append(int(before[row, path[-1]]))
+    return [(base, int(auxiliary[base, row])) for row, base in enumerate(reversed(path))]
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True, help="folder of training photos")
-    parser.add_argument("--limit", type=int, help="use only so many photos")
+    parser.add_argument("--limit", type=int, default=16, help="photos to use, evenly spaced by name")
     parser.add_argument("--model", help="bundle (default: the shipped one)")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="JSON for export/to_onnx.py --quality-map"
     )
-    parser.add_argument("--steps", type=int, default=9, help="grid points of each quality that are measured")
+    parser.add_argument("--steps", type=int, default=11, help="grid points of each quality that are measured")
     parser.add_argument("--rows", type=int, default=21, help="rows of the map")
-    parser.add_argument("--crop", type=int, default=320)
-    parser.add_argument("--base-share", type=float, default=0.5, help="most of the bytes that the base takes")
-    parser.add_argument("--lambdas", type=float, nargs=2, default=(0.0025, 0.25), metavar=("LOW", "HIGH"))
+    parser.add_argument("--crop", type=int, default=320, help="pixels a side, from the middle of each photo")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.1, help="dB that the split may cost at equal bytes"
+    )
     args = parser.parse_args(argv)
-    codec = Codec(args.model)
-    everything = photos(args.data)
-    chosen = everything[:: max(1, len(everything) // (args.limit or 8))][: args.limit or 8]
-    crops = [rgb[: args.crop, : args.crop] for _, rgb in chosen]
-    grid = np.linspace(0, 100, args.steps)
-    fine, surface = refine(measure(codec, crops, grid), grid)
-    lambdas = np.geomspace(args.lambdas[0], args.lambdas[1], args.rows)
-    path = choose(surface, lambdas, args.base_share)
-    quality = np.linspace(0, 100, args.rows)
-    # The dial never stands still: of equal rows the first stays (of those at the end, the last).
-    kept = [r for r in range(args.rows) if r == 0 or path[r] != path[r - 1]]
-    if path[-1] == path[kept[-1]]:
-        kept[-1] = args.rows - 1
-    columns = {
-        "quality": quality[kept],
-        "base_quality": fine[[path[r][0] for r in kept]],
-        "aux_quality": fine[[path[r][1] for r in kept]],
-    }
+    bundle = Bundle(args.model)
+    grid = np.array(
+        [from_fixed(to_fixed(q)) for q in np.linspace(0, 100, args.steps)]
+    )  # as headers have them
+    crops = [middle(rgb, args.crop) for _, rgb in evenly(args.data, args.limit)]
+    fine, surface = refine(measure(bundle, crops, grid), grid)
+    bpp, base_bpp, psnr = (v.mean(0) for v in (surface.bpp, surface.base_bpp, surface.psnr))
+    dial = np.linspace(0, 100, args.rows)
+    rates = rates_of(bundle.manifest["quality_map"], dial, bpp)
+    path = choose(bpp, psnr, rates, args.tolerance)
+    base, auxiliary = np.array(path).T
+    columns = {"quality": dial, "base_quality": fine[base], "aux_quality": fine[auxiliary]}
     args.output.write_text(
         json.dumps({k: [round(float(v), 3) for v in c] for k, c in columns.items()}) + "\n"
     )
-    figures = [
-        (surface.bpp[path[r]], surface.base_bpp[path[r]], -10 * np.log10(surface.mse[path[r]])) for r in kept
+    costs = np.array([lost(*of_photo) for of_photo in zip(surface.bpp, surface.psnr, strict=True)]).max(0)
+    figures = [rates] + [v[base, auxiliary] for v in (bpp, base_bpp / bpp, psnr, lost(bpp, psnr), costs)]
+    names = [
+        "quality",
+        "base",
+        "auxiliary",
+        "bpp before",
+        "bpp",
+        "base share",
+        "PSNR dB",
+        "lost dB",
+        "worst dB",
     ]
-    names = ["quality", "base", "auxiliary", "lambda", "bpp", "of it base", "PSNR dB"]
     print(" ".join(f"{name:>10}" for name in names))
-    for *place, r, f in zip(*columns.values(), kept, figures, strict=True):
-        print(" ".join(f"{value:10.3f}" for value in (*place, lambdas[r], *f)))
+    for row in zip(*columns.values(), *figures, strict=True):
+        print(" ".join(f"{value:10.3f}" for value in row))
+
+
+def middle(rgb: np.ndarray, side: int) -> np.ndarray:
+    """Return the middle of a picture, at most so many pixels a side."""
+    top, left = (max(0, (n - side) // 2) for n in rgb.shape[:2])
+    return np.ascontiguousarray(rgb[top : top + side, left : left + side])
 
 
 if __name__ == "__main__":

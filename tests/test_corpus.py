@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,23 @@ def test_another_job_is_not_mixed_with_what_is_there(photos: Path, tmp_path: Pat
     done_here(settings(photos, tmp_path / "out", coding={"quality": 30}))
     with pytest.raises(InputError, match="quality was 30, now it is 60"):
         planned(settings(photos, tmp_path / "out", coding={"quality": 60}))
+
+
+def test_streams_of_one_quality_map_are_not_mixed_with_those_of_another(photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "bundle"
+    shutil.copytree(TINY, other)
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["quality_map"]["base_quality"][-1] -= 1
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    Job(settings(photos, tmp_path / "out"))
+    with pytest.raises(InputError, match=r"model was .* now it is"):
+        Job(settings(photos, tmp_path / "out", model=str(other)))
+    # Of decoding it decides nothing.
+    stream = Codec(TINY).encode(np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "coded").mkdir()
+    (tmp_path / "coded" / "a.rdc").write_bytes(stream)
+    for model in (MODEL, str(other)):
+        Job(settings(tmp_path / "coded", tmp_path / "back", task="decode", model=model))
 
 
 def test_an_output_within_the_source_is_refused(photos: Path) -> None:

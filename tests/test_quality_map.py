@@ -1,42 +1,129 @@
-"""The dial of the manifest is split between the branches as it should be."""
+"""The dial of the manifest gives the base as much as costs nothing, at the bits that it had before."""
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
-from export.quality_map import Surface, choose, refine
+from export import quality_map
+from export.quality_map import NEAR, Surface, choose, lost, rates_of, refine
+from tests.conftest import TINY
 
-
-def surface(splitting_costs: float) -> tuple[np.ndarray, Surface]:
-    """Make a model of two stages: 6 dB cost 0.5 bpp each; the finer of the two decides the error."""
-    grid = np.linspace(0, 100, 9)
-    base, auxiliary = np.meshgrid(grid / 40, grid / 25 + 0.5, indexing="ij")
-    base_bpp = 0.1 * 2**base
-    bpp = base_bpp + 0.1 * 2**auxiliary * splitting_costs
-    mse = 0.01 * 4.0 ** -np.maximum(base, auxiliary)
-    return refine(Surface(bpp, base_bpp, mse), grid)
+ROWS = np.linspace(0, 100, 21)
+PLAIN = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
 
 
-@pytest.mark.parametrize("splitting_costs", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("share", [0.3, 0.5, 1.0])
-def test_the_path_rises_in_everything_and_keeps_the_share(splitting_costs: float, share: float) -> None:
-    fine, found = surface(splitting_costs)
-    path = choose(found, np.geomspace(0.0005, 0.5, 21), share)
-    rows, columns = (np.array(p) for p in zip(*path, strict=True))
-    assert path[0] == (0, 0) and fine[columns[-1]] == 100
-    assert (np.diff(rows) >= 0).all() and (np.diff(columns) >= 0).all()
-    assert (np.diff([found.mse[p] for p in path]) <= 0).all()
-    assert all(found.base_bpp[p] <= share * found.bpp[p] for p in path[1:] if p != (0, 0))
-    assert len(set(path)) > 5
+def surface(splitting_costs: float) -> tuple[np.ndarray, np.ndarray]:
+    """Make a model in which PSNR follows the auxiliary quality, and a base costs bits by the square of its share.
+
+    bpp, PSNR: float [base, auxiliary], each of 201 qualities.
+    """
+    base, auxiliary = np.meshgrid(np.linspace(0, 5, 201), np.linspace(0, 4, 201), indexing="ij")
+    whole, of_base = 0.15 * 2**auxiliary, 0.02 * 2**base
+    return whole + splitting_costs * of_base**2 / whole, 24 + 3 * auxiliary
 
 
-def test_refinement_goes_through_what_was_measured() -> None:
+def as_columns(path: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    base, auxiliary = np.array(path).T
+    return base, auxiliary
+
+
+@pytest.mark.parametrize("splitting_costs", [0.1, 0.25, 0.6])
+@pytest.mark.parametrize("tolerance", [0.1, 0.2, 0.5])
+def test_everything_rises_along_the_dial_from_the_lowest_pair_to_the_highest_auxiliary_quality(
+    splitting_costs: float, tolerance: float
+) -> None:
+    bpp, psnr = surface(splitting_costs)
+    base, auxiliary = as_columns(choose(bpp, psnr, rates_of(PLAIN, ROWS, bpp), tolerance))
+    assert (base[0], auxiliary[0]) == (0, 0) and auxiliary[-1] == 200
+    assert (np.diff(base) >= 0).all() and (np.diff(auxiliary) >= 0).all()
+    assert (np.diff(bpp[base, auxiliary]) > 0).all() and (np.diff(psnr[base, auxiliary]) > 0).all()
+
+
+@pytest.mark.parametrize("splitting_costs", [0.1, 0.25, 0.6])
+def test_every_quality_keeps_its_bits(splitting_costs: float) -> None:
+    bpp, psnr = surface(splitting_costs)
+    rates = rates_of(PLAIN, ROWS, bpp)
+    base, auxiliary = as_columns(choose(bpp, psnr, rates, 0.1))
+    np.testing.assert_allclose(bpp[base, auxiliary][:-1], rates[:-1], rtol=NEAR + 0.001)
+
+
+@pytest.mark.parametrize("splitting_costs", [0.1, 0.25, 0.6])
+@pytest.mark.parametrize("tolerance", [0.1, 0.2, 0.5])
+def test_the_base_is_the_largest_that_costs_no_more_than_the_tolerance(
+    splitting_costs: float, tolerance: float
+) -> None:
+    bpp, psnr = surface(splitting_costs)
+    rates, cost = rates_of(PLAIN, ROWS, bpp), lost(bpp, psnr)
+    base, auxiliary = as_columns(choose(bpp, psnr, rates, tolerance))
+    assert (cost[base, auxiliary] <= tolerance)[1:].all()
+    for row in range(1, len(ROWS) - 1):
+        for larger in range(base[row] + 1, base[row + 1] + 1):
+            column = int(np.abs(np.log(bpp[larger] / rates[row])).argmin())
+            over = cost[larger, column] > tolerance
+            misses = abs(np.log(bpp[larger, column] / rates[row])) > NEAR
+            rises = auxiliary[row - 1] <= column <= auxiliary[row + 1] and (
+                psnr[base[row - 1], auxiliary[row - 1]]
+                < psnr[larger, column]
+                < psnr[base[row + 1], auxiliary[row + 1]]
+            )
+            assert over or misses or not rises, (row, larger)
+
+
+def test_a_larger_tolerance_gives_larger_bases() -> None:
+    bpp, psnr = surface(0.25)
+    rates = rates_of(PLAIN, ROWS, bpp)
+    sums = [as_columns(choose(bpp, psnr, rates, t))[0].sum() for t in (0.02, 0.1, 0.5, 2.0)]
+    assert sums == sorted(sums) and sums[0] < sums[-1]
+
+
+def test_where_no_pair_is_within_the_tolerance_the_nearest_are_taken() -> None:
+    bpp, psnr = surface(0.25)
+    bad = psnr.copy()
+    bad[:150] -= 3 * (150 - np.arange(150))[:, None] / 150  # low bases are bad, and the dial begins with them
+    base, auxiliary = as_columns(choose(bpp, bad, rates_of(PLAIN, ROWS, bpp), 0.1))
+    assert lost(bpp, bad)[base, auxiliary].max() > 0.1 and (base[0], auxiliary[0]) == (0, 0)
+
+
+def test_rates_that_do_not_rise_are_refused() -> None:
+    bpp, psnr = surface(0.25)
+    with pytest.raises(SystemExit, match="rise"):
+        choose(bpp, psnr, np.full(21, bpp[0, 0]), 0.1)
+
+
+def test_what_is_lost_is_told_against_the_best_of_no_more_bits() -> None:
+    bpp = np.array([[1.0, 2.0], [1.5, 3.0]])
+    psnr = np.array([[30.0, 33.0], [32.0, 32.5]])
+    np.testing.assert_allclose(lost(bpp, psnr), [[0, 0], [0, 0.5]])
+
+
+def test_refinement_goes_through_what_was_measured_and_rises_with_it() -> None:
     grid = np.linspace(0, 100, 9)
     random = np.random.default_rng(0)
-    values = [np.exp(random.normal(size=(9, 9))) for _ in range(2)]
-    base = np.exp(random.normal(size=(9, 1))).repeat(9, 1)
-    fine, found = refine(Surface(values[0], base, values[1]), grid)
+    steps = [random.exponential(size=(2, 9, 9)).cumsum(1).cumsum(2) for _ in range(3)]
+    fine, found = refine(Surface(*map(np.exp, steps[:2]), steps[2]), grid)
     at = np.searchsorted(fine, grid)
-    for wanted, got in ((values[0], found.bpp), (base, found.base_bpp), (values[1], found.mse)):
-        np.testing.assert_allclose(got[np.ix_(at, at)], wanted, rtol=1e-6)
+    for wanted, got in zip(steps, (np.log(found.bpp), np.log(found.base_bpp), found.psnr), strict=True):
+        np.testing.assert_allclose(got[:, at][:, :, at], wanted, rtol=1e-6)
+        assert (np.diff(got[:, at], axis=2) >= -1e-9).all() and (
+            np.diff(got[:, :, at], axis=1) >= -1e-9
+        ).all()
+
+
+def test_the_command_measures_photos_and_writes_a_map_for_the_exporter(
+    tmp_path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, picture in enumerate((data.chelsea(), data.coffee(), data.astronaut())):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    target = tmp_path / "map.json"
+    options = ["--limit", "2", "--steps", "3", "--rows", "3", "--crop", "64", "--tolerance", "5"]
+    quality_map.main(["--data", str(tmp_path), "--model", str(TINY), "-o", str(target), *options])
+    made = json.loads(target.read_text())
+    assert made["quality"] == [0, 50, 100] and made["aux_quality"][-1] == 100
+    assert (made["base_quality"][0], made["aux_quality"][0]) == (0, 0)
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:3] == ["quality", "base", "auxiliary"] and len(table) == 4

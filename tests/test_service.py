@@ -120,6 +120,7 @@ def test_all_dials_reach_the_codec(client: TestClient, tiny: Codec, picture: np.
     apart = client.post("/encode?base_quality=20&aux_quality=80&layers=base", content=png).content
     assert apart == tiny.encode(picture, base_quality=20, aux_quality=80, layers="base")
     assert len(client.post("/encode?target_bytes=450", content=png).content) <= 450
+    assert client.post("/encode?share=0.3", content=png).content == tiny.encode(picture, share=0.3)
     least = client.post("/encode?target_psnr=26", content=png).content
     error = tiny.decode(least).astype(float) - picture
     assert 10 * np.log10(255**2 / np.mean(error**2)) >= 26

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from . import __version__, cores, files, jobs, picture_files, trimming
+from .balance import share_of
 from .codec import MAX_PIXELS, Codec, Layers, Report
 from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, InputError
@@ -268,6 +269,12 @@ main.add_command(serve)
 @click.option("--base-quality", type=float, callback=_quality, help="Set the primary branch apart from -q.")
 @click.option("--aux-quality", type=float, callback=_quality, help="Set the auxiliary branch apart from -q.")
 @click.option(
+    "--share",
+    type=float,
+    metavar="S",
+    help="Give the base this share of the bytes, 0.05 to 0.95, not the default.",
+)
+@click.option(
     "--layers",
     default="all",
     show_default=True,
@@ -308,6 +315,7 @@ def encode(
     quality: float | None,
     base_quality: float | None,
     aux_quality: float | None,
+    share: float | None,
     layers: Layers,
     background: Background | None,
     convert: bool,
@@ -340,6 +348,8 @@ def encode(
         quality=quality,
         base_quality=base_quality,
         aux_quality=aux_quality,
+        share=share,
+        layers=layers,
         min_psnr=min_psnr,
         target_bytes=target_bytes,
         target_bpp=target_bpp,
@@ -355,7 +365,6 @@ def encode(
     def work(job: Job) -> Made:
         data = codec.encode(
             _load_image(job.source, codec.max_pixels, taken),
-            layers=layers,
             metadata=not strip,
             background=background,
             convert=convert,
@@ -590,25 +599,25 @@ def dials_of(
     quality: float | None,
     base_quality: float | None,
     aux_quality: float | None,
+    share: float | None,
+    layers: Layers,
     min_psnr: float | None,
     target_bytes: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
 ) -> dict[str, Any]:
     """Return these arguments of `Codec.encode`, checked once and not for each picture. Raises BadInput."""
-    asked = {
-        "quality": quality,
-        "base_quality": base_quality,
-        "aux_quality": aux_quality,
-        "min_psnr": min_psnr,
-    }
+    apart = {"base_quality": base_quality, "aux_quality": aux_quality}
+    asked = {"quality": quality, **apart, "min_psnr": min_psnr}
     targets = {"target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": target_psnr}
     try:
         aim_of(target_bytes, target_bpp, target_psnr, asked)
         number_within(min_psnr or 0, MAX_PSNR, "min_psnr")
+        others = {**apart, "target_psnr": target_psnr, "min_psnr": min_psnr}
+        share_of(share, others, base_only=layers in ("base", 0))
     except InputError as error:
         raise BadInput(str(error).replace("_", "-")) from None
-    return asked | targets
+    return asked | targets | {"share": share, "layers": layers}
 
 
 def _codec(model: Path | None, backend: str = "auto", threads: int | None = None) -> Codec:

@@ -55,7 +55,10 @@ class Steps:
 
     def base_bytes(self, base_quality: float) -> int:
         """Return how many bytes the primary chunk has."""
-        return len(self._coded_base(base_quality)[3][0][1])
+        if self._in_steps:
+            return len(self._coded_base(base_quality)[3][0][1])
+        base = code_at_once(self._run, self._bundle, self._pixels, 0, base_quality, 0, self._large)
+        return len(entropy_coding.write_primary(base, self._bundle, self._threads)[0][1])
 
     def chunks(self, base_quality: float, aux_quality: float) -> Chunks:
         """Return the chunks of the picture, of which base alone needs no auxiliary quality."""

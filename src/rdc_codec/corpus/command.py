@@ -80,8 +80,8 @@ _ENGINE = [
     *_of("encode", "quiet"),
 ]
 _ENCODING = (
-    "quality", "base_quality", "aux_quality", "layers", "target_bytes", "target_bpp", "target_psnr", "min_psnr",
-    "background", "convert", "to_8bit", "strip",
+    "quality", "base_quality", "aux_quality", "share", "layers", "target_bytes", "target_bpp", "target_psnr",
+    "min_psnr", "background", "convert", "to_8bit", "strip",
 )  # fmt: skip
 _DECODING = ("beta", "layers", "background", "picture_format", "picture_quality")
 _WRITING = [_OUTPUT, _PER_SHARD, _COLUMN, *_of("encode", "keep_suffix")]
@@ -102,6 +102,7 @@ def encode(
     quality: float | None,
     base_quality: float | None,
     aux_quality: float | None,
+    share: float | None,
     layers: Layers,
     target_bytes: int | None,
     target_bpp: float | None,
@@ -122,12 +123,14 @@ def encode(
         quality=quality,
         base_quality=base_quality,
         aux_quality=aux_quality,
+        share=share,
+        layers=layers,
         min_psnr=min_psnr,
         target_bytes=target_bytes,
         target_bpp=target_bpp,
         target_psnr=target_psnr,
     )
-    coding = dials | {"layers": layers, "metadata": not strip}
+    coding = dials | {"metadata": not strip}
     _run("encode", coding, Rules(background, convert, to_8bit), **others)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +20,7 @@ from . import engine, plan
 from .places import Place
 from .report import REPORT, Tally
 from .settings import Settings
-from .units import Outcome
+from .units import Outcome, Task
 
 __all__ = ["REPORT", "Job"]
 
@@ -52,7 +54,7 @@ class Job:
         if writes is not None:
             bundle = Bundle(settings.model)
             self.settings = dataclasses.replace(self.settings, sha256=bundle.sha256)
-            promise = self.settings.promise(f"{bundle.parse_id.hex()}/{bundle.picture_id.hex()}")
+            promise = self.settings.promise(_identity(bundle, settings.task))
             first = plan.is_first(writes, promise)
         guess = workers or cores.limit() or os.cpu_count() or 1
         self.plan = plan.make(source, writes, self.settings, guess, first, only)
@@ -76,6 +78,15 @@ class Job:
                 self.tally.write(self._place)
                 with contextlib.suppress(OSError):
                     self._place.remove_parts()
+
+
+def _identity(bundle: Bundle, task: Task) -> str:
+    """Return what tells a model from one that gives other outputs; on streams, the quality map has a say, too."""
+    found = f"{bundle.parse_id.hex()}/{bundle.picture_id.hex()}"
+    if task != "encode":
+        return found
+    qualities = json.dumps(bundle.manifest["quality_map"], sort_keys=True)
+    return f"{found}/{hashlib.sha256(qualities.encode()).hexdigest()}"
 
 
 def _source(url: str) -> tuple[Place, str | None]:

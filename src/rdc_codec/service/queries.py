@@ -51,6 +51,9 @@ class EncodeQuery(_Query):
     )
     base_quality: Quality | None = Field(None, description="Sets the primary branch apart.")
     aux_quality: Quality | None = Field(None, description="Sets the auxiliary branch apart.")
+    share: float | None = Field(
+        None, ge=0.05, le=0.95, allow_inf_nan=False, description="Gives the base this share of the bytes."
+    )
     layers: str = Field(
         "all",
         pattern="^(all|base|[0-9]{1,3})$",

@@ -107,6 +107,7 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
             target_bpp=query.target_bpp,
             target_psnr=query.target_psnr,
             min_psnr=query.min_psnr,
+            share=query.share,
         )
         return data, codec.info(data)
 
