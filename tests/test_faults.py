@@ -231,7 +231,9 @@ def test_commands_that_are_killed_at_random_moments_leave_old_files_or_new_ones(
 # --- a full disk ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("work", "output"), [("encode", "a.rdc"), ("decode", "b.png")])
+@pytest.mark.parametrize(
+    ("work", "output"), [("encode", "a.rdc"), pytest.param("decode", "b.png", marks=pytest.mark.slow)]
+)
 def test_where_there_is_no_room_the_old_file_stays_and_one_line_says_so(
     work: str, output: str, folder: Path
 ) -> None:
@@ -289,10 +291,8 @@ def test_on_a_full_disk_all_old_files_stay(folder: Path, photo: np.ndarray, tiny
     "arguments",
     [
         ["encode", "a.png", "-o", "-", "-q", "100", *MODEL],
-        ["decode", "b.rdc", "-o", "-", *MODEL],
         ["trim", "b.rdc", "-o", "/dev/full", "--layers", "1"],
         ["info", "b.rdc", "--json"],
-        ["verify", "b.rdc", "--json", "--model", str(TINY)],
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -332,7 +332,7 @@ for text in sys.argv[2:]:
 """
 
 
-@pytest.mark.parametrize("output", ["files", "webdataset", "parquet"])
+@pytest.mark.parametrize("output", ["files", "webdataset", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_a_worker_without_room_notes_it_and_leaves_nothing_half(output: str, folder: Path) -> None:
     asked = corpus_of(folder, output)
     place = Place(str(asked.destination))

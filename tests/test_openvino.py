@@ -136,3 +136,31 @@ Codec().decode(Codec().encode(__import__("numpy").zeros((8, 8, 3), "uint8")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "as it should\n", done.stderr
+
+
+FIRST_USED_BY_MANY = """
+import sys, threading
+import numpy as np
+from rdc_codec import Codec
+
+sys.setswitchinterval(0.5)  # a thread that gives Python's lock up has it back late, as on a busy machine
+codec = Codec(sys.argv[1], backend="openvino", threads=1)
+picture = np.zeros((64, 64, 3), np.uint8)
+together = threading.Barrier(8)
+
+def first() -> None:
+    together.wait()
+    codec.encode(picture)
+
+threads = [threading.Thread(target=first) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.timeout(100)
+def test_several_threads_may_be_the_first_to_use_it() -> None:
+    """In a process of its own: what OpenVINO makes at its first use is made once in a process, and may lock that up."""
+    subprocess.run([sys.executable, "-c", FIRST_USED_BY_MANY, str(TINY)], check=True, timeout=60)

@@ -30,6 +30,8 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
     try:
         import openvino
         from onnx import inliner  # noqa: F401 (graphs cannot be loaded without it)
+
+        from . import openvino_ready  # noqa: F401 (before several threads use it)
     except ImportError as error:
         raise BackendError(f'pip install "rdc-codec[openvino]" brings what is missing: {error}') from error
     core = openvino.Core()
