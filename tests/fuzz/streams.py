@@ -127,7 +127,7 @@ def change_one(fields: Fields, rng: random.Random, change: Change) -> None:
     """Change a field, or the payload of a chunk."""
     chunks, choice = fields.chunks, rng.randrange(16)
     if choice < 2:
-        side = rng.randint(1, 200) if rng.randrange(4) else rng.choice(_SIDES)
+        side = rng.randint(1, 90) if rng.randrange(4) else rng.choice(_SIDES)
         setattr(fields, ("width", "height")[choice], side)
     elif choice == 2:
         qualities = list(fields.qualities)

@@ -86,12 +86,13 @@ std::vector<uint8_t> by_the_formula(const std::vector<rdc::ScaleLayer>& layers, 
 }
 
 void check_network(Input& in) {
-  const size_t count = 1 + in.below(3), shuffle = in.seldom() ? in.below(18) : 1 + in.below(4);
+  const size_t count = 1 + in.below(3), shuffle = in.seldom() ? in.below(18) : in.seldom() ? 4 : 1 + in.below(2);
   std::vector<rdc::ScaleLayer> layers(count);
-  size_t inputs = 1 + in.below(20);
+  size_t inputs = 1 + in.below(in.seldom() ? 20 : 4);
   for (size_t k = 0; k < count; ++k) {
     const bool last = k + 1 == count;
-    const size_t outputs = last ? shuffle * shuffle * (1 + in.below(3)) + (in.seldom() || !shuffle) : 1 + in.below(20);
+    const size_t outputs =
+        last ? shuffle * shuffle * (1 + in.below(3)) + (in.seldom() || !shuffle) : 1 + in.below(in.seldom() ? 20 : 4);
     const size_t kernel = in.seldom() ? in.below(6) : 1 + 2 * (in.number(1) & 1);
     rdc::ScaleLayer& layer = layers[k];
     layer.inputs = static_cast<int>(inputs);
@@ -103,7 +104,7 @@ void check_network(Input& in) {
     layer.clip_max = in.seldom() ? static_cast<int>(in.number(2)) - 9 : 1 + static_cast<int>(in.below(127));
     inputs = in.seldom() ? 1 + in.below(4) : outputs;
   }
-  const size_t height = in.below(5), width = in.below(10);
+  const size_t height = in.below(4), width = in.below(in.seldom() ? 10 : 5);
   const auto first = static_cast<size_t>(layers.front().inputs);
   auto z = filled<int32_t>(in, first * height * width, in.seldom() ? 4 : 1);
   if (!in.seldom())
@@ -116,6 +117,8 @@ void check_network(Input& in) {
   }
   const bool within = std::all_of(z.begin(), z.end(), [](int32_t v) { return v >= -127 && v <= 127; });
   const size_t samples = network->channels() * shuffle * shuffle * height * width;
+  std::vector<uint8_t> expected;
+  if (within && samples) expected = by_the_formula(layers, shuffle, z, height, width);
   for (const rdc::Simd path : {rdc::Simd::kScalar, rdc::best_simd()}) {
     rdc::set_simd(path);
     std::vector<uint8_t> out(samples);
@@ -126,7 +129,7 @@ void check_network(Input& in) {
       return;
     }
     MUST_HOLD(within);
-    MUST_HOLD(samples == 0 || out == by_the_formula(layers, shuffle, z, height, width));
+    MUST_HOLD(out == expected);
     if (samples == 0) continue;
     const std::vector<int16_t> narrow(z.begin(), z.end());
     std::vector<uint8_t> again(samples);
@@ -200,7 +203,8 @@ std::vector<std::vector<uint8_t>> indexes_of(const Described& d, const rdc::Scal
 
 void check_context(Input& in) {
   Described d;
-  const size_t latent = in.seldom() ? 1 + in.below(90) : 4 * (1 + in.below(5)), hidden = 1 + in.below(12);
+  const size_t latent = in.seldom() ? 1 + in.below(90) : 4 * (1 + in.below(2));
+  const size_t hidden = 1 + in.below(in.seldom() ? 12 : 4);
   const size_t other = in.seldom() ? 1 + in.below(20) : in.below(3), inputs = in.seldom() ? other : latent + other;
   if (inputs == 0) return;  // shapes of nothing are refused before they come here
   const uint8_t order = static_cast<uint8_t>(in.number(1));
@@ -211,8 +215,8 @@ void check_context(Input& in) {
   d.heads = {static_cast<int>(latent), filled<int8_t>(in, 4 * latent * hidden, 1), biases(in, 4 * latent),
              shifts(in, 4 * latent, 30), 0};
   d.heads.clip_max = in.seldom() ? static_cast<int>(in.number(2)) : 1 + static_cast<int>(in.below(255));
-  d.height = 2 * in.below(4);
-  d.width = 2 * in.below(5);
+  d.height = 2 * in.below(3);
+  d.width = 2 * in.below(in.seldom() ? 6 : 4);
   const size_t pixels = d.height * d.width;
   std::unique_ptr<rdc::ScaleContext> context;
   try {
@@ -242,7 +246,9 @@ void check_context(Input& in) {
       for (size_t y = 0; y < d.height; ++y)
         for (size_t x = 0; x < d.width; ++x) {
           if (d.pass_of(c, y, x) != pass) continue;
-          MUST_HOLD(found[pass][n++] == index_by_the_formula(d, known, pass, c, y, x));
+          // Some of them: the formula takes much longer than the code.
+          if (n % 5 == pass) MUST_HOLD(found[pass][n] == index_by_the_formula(d, known, pass, c, y, x));
+          ++n;
           places.push_back(c * pixels + y * d.width + x);
         }
     MUST_HOLD(n == found[pass].size());

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <random>
 #include <string>
 
 #include "../../../kernels/entropy_coder/simd.h"
@@ -18,7 +19,7 @@ using fuzz::Bytes;
 using fuzz::Input;
 using rdc::Tables;
 
-std::unique_ptr<Tables> raw_tables(Input& in) {
+std::shared_ptr<const Tables> raw_tables(Input& in) {
   const size_t count = in.below(6);
   std::vector<int32_t> sizes(count), minimum(count);
   for (int32_t& size : sizes) size = static_cast<int32_t>(in.number(in.seldom() ? 4 : 1));
@@ -26,10 +27,10 @@ std::unique_ptr<Tables> raw_tables(Input& in) {
   const int precision = static_cast<int>(in.below(20));
   std::vector<uint16_t> cdf(in.below(64));
   for (uint16_t& value : cdf) value = static_cast<uint16_t>(in.number(2));
-  return std::make_unique<Tables>(cdf.data(), cdf.size(), sizes.data(), minimum.data(), count, precision);
+  return std::make_shared<Tables>(cdf.data(), cdf.size(), sizes.data(), minimum.data(), count, precision);
 }
 
-std::unique_ptr<Tables> made_tables(Input& in) {
+std::shared_ptr<const Tables> made_tables(Input& in) {
   const int precision = rdc::kMinPrecision + static_cast<int>(in.below(rdc::kMaxPrecision - rdc::kMinPrecision + 1));
   const size_t count = in.seldom() ? 1 + in.below(rdc::kMaxTables) : 1 + in.below(4);
   const size_t total = size_t{1} << precision;
@@ -52,7 +53,21 @@ std::unique_ptr<Tables> made_tables(Input& in) {
     minimum.push_back(in.seldom() ? static_cast<int32_t>(in.number(4) % reach) - rdc::kMaxSymbol
                                   : -static_cast<int32_t>(in.below(size + 2)));
   }
-  return std::make_unique<Tables>(cdf.data(), cdf.size(), sizes.data(), minimum.data(), sizes.size(), precision);
+  return std::make_shared<Tables>(cdf.data(), cdf.size(), sizes.data(), minimum.data(), sizes.size(), precision);
+}
+
+// One of a few: to make tables takes longer than all that is done with them.
+std::shared_ptr<const Tables> usual_tables(size_t number) {
+  static std::shared_ptr<const Tables> known[64];
+  std::shared_ptr<const Tables>& tables = known[number % 64];
+  if (!tables) {
+    std::minstd_rand random(static_cast<unsigned>(number % 64) + 1);
+    Bytes description(400);
+    for (uint8_t& byte : description) byte = static_cast<uint8_t>(random() >> 8);
+    Input in(description.data(), description.size());
+    tables = made_tables(in);
+  }
+  return tables;
 }
 
 struct Described {
@@ -154,9 +169,9 @@ void check_encoding(Input& in, const std::vector<Described>& parts, const Tables
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const fuzz::Budget budget;
   Input in(data, size);
-  std::unique_ptr<Tables> tables;
+  std::shared_ptr<const Tables> tables;
   try {
-    tables = in.seldom() ? raw_tables(in) : made_tables(in);
+    tables = !in.seldom() ? usual_tables(in.number(1)) : in.seldom() ? raw_tables(in) : made_tables(in);
   } catch (const std::invalid_argument&) {
     return 0;
   }

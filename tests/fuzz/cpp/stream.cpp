@@ -19,7 +19,7 @@ namespace {
 
 using fuzz::Bytes;
 
-constexpr uint64_t kMaxPixels = 1 << 15;
+constexpr uint64_t kMaxPixels = 1 << 13;
 
 Bytes file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -150,8 +150,8 @@ bool with_other_symbols(const Bytes& data, std::minstd_rand& random, Bytes& made
   rdc_shapes shapes;
   if (!open(data, kMaxPixels, opened)) return false;
   if (random() % 4 == 0) {
-    opened.header.width = 1 + random() % 200;
-    opened.header.height = 1 + random() % 150;
+    opened.header.width = 1 + random() % 90;
+    opened.header.height = 1 + random() % 90;
   }
   MUST_HOLD(rdc_bundle_shapes(tiny(), opened.header.width, opened.header.height, &shapes) == RDC_OK);
   Wide planes(shapes);
