@@ -1,6 +1,6 @@
 """Measures what people and machines get of one stream as the cognition dial, beta, moves from 1 to 0.
 
-python -m benchmarks.dial --data DATA [--photos DIR] [--model BUNDLE] [--plot FILE.png]
+python -m benchmarks.dial --data DATA [--photos DIR] [--model BUNDLE] [--betas 0 1] [--share S] [--plot FILE.png]
 
 At three qualities, the whole stream: accuracy of the task networks (`benchmarks.tasks`) on the labelled sets of
 DATA, PSNR and MS-SSIM (pytorch-msssim) on the photos (default: DATA/kodak), means over images, real bytes.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,8 @@ def similarity(a: Picture, b: Picture) -> float:
 class Decoder:
     """Decodes pictures of a set at a quality and any beta; each is encoded once."""
 
-    def __init__(self, codec: Codec, quality: float) -> None:
-        self.codec, self.quality = codec, quality
+    def __init__(self, codec: Codec, quality: float, share: float | None = None) -> None:
+        self.codec, self.quality, self.share = codec, quality, share
         self.streams: dict[bytes, bytes] = {}
 
     def __call__(self, rgb: Picture, beta: float) -> Picture:
@@ -45,17 +46,25 @@ class Decoder:
     def stream(self, rgb: Picture) -> bytes:
         key = rgb.tobytes()[:4096] + str(rgb.shape).encode()
         if key not in self.streams:
-            self.streams[key] = self.codec.encode(rgb, self.quality)
+            self.streams[key] = self.codec.encode(rgb, self.quality, share=self.share)
         return self.streams[key]
 
 
-def measure(codec: Codec, quality: float, data: Path, folder: Path, tasks: list[str]) -> list[list[object]]:
+def measure(
+    codec: Codec,
+    quality: float,
+    data: Path,
+    folder: Path,
+    tasks: list[str],
+    betas: Sequence[float] = BETAS,
+    share: float | None = None,
+) -> list[list[object]]:
     """Return rows of quality, beta, set, metric, bpp and value."""
     rows: list[list[object]] = []
-    decoder = Decoder(codec, quality)
+    decoder = Decoder(codec, quality, share)
     pictures = [rgb for _, rgb in photos(folder)]
     bpp = float(np.mean([8 * len(decoder.stream(rgb)) / rgb[..., 0].size for rgb in pictures]))
-    for beta in tqdm(BETAS, desc=f"quality {quality:g}: {folder.name}", file=sys.stderr):
+    for beta in tqdm(betas, desc=f"quality {quality:g}: {folder.name}", file=sys.stderr):
         decoded = [decoder(rgb, beta) for rgb in pictures]
         for metric, of in (("PSNR", psnr), ("MS-SSIM", similarity)):
             value = float(np.mean([of(a, b) for a, b in zip(pictures, decoded, strict=True)]))
@@ -64,7 +73,7 @@ def measure(codec: Codec, quality: float, data: Path, folder: Path, tasks: list[
         items = group[0].items
         bpp = float(np.mean([8 * len(decoder.stream(rgb)) / rgb[..., 0].size for _, rgb in items]))
         names = ", ".join(task.name for task in group)
-        for beta in tqdm(BETAS, desc=f"quality {quality:g}: {names}", file=sys.stderr):
+        for beta in tqdm(betas, desc=f"quality {quality:g}: {names}", file=sys.stderr):
             shown = [decoder(rgb, beta) for _, rgb in items]
             for task in group:
                 score = task.scorer([task.predict(i, rgb) for i, rgb in enumerate(shown)])
@@ -106,13 +115,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", help="bundle (default: the shipped one)")
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--qualities", type=float, nargs="*", default=[10, 30, 50])
+    parser.add_argument("--betas", type=float, nargs="*", default=list(BETAS))
+    parser.add_argument(
+        "--share", type=float, help="of the bytes that the base has (default: that of the quality map)"
+    )
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
     codec = Codec(args.model)
     rows = []
     for quality in args.qualities:
-        rows += measure(codec, quality, args.data, args.photos or args.data / "kodak", args.tasks)
+        folder = args.photos or args.data / "kodak"
+        rows += measure(codec, quality, args.data, folder, args.tasks, args.betas, args.share)
     if args.plot:
         plot(rows, args.plot)
     if args.json:
@@ -121,8 +135,8 @@ def main(argv: list[str] | None = None) -> None:
     wide = []
     for key in dict.fromkeys((row[0], row[2], row[3], row[4]) for row in rows):
         values = {row[1]: row[5] for row in rows if (row[0], row[2], row[3], row[4]) == key}
-        wide.append([*key, *(values[beta] for beta in BETAS)])
-    print(table(["quality", "set", "metric", "bpp", *(f"beta {beta:g}" for beta in BETAS)], wide))
+        wide.append([*key, *(values[beta] for beta in args.betas)])
+    print(table(["quality", "set", "metric", "bpp", *(f"beta {beta:g}" for beta in args.betas)], wide))
 
 
 if __name__ == "__main__":

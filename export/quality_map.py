@@ -10,7 +10,8 @@ the lowest pair, which has the smallest base, and ends with the highest auxiliar
 within the tolerance, the table that is printed says by how much it is missed.
 
 The table has for every row what the split costs: dB lost against the best pair in no more bytes, for the means over all
-photos, and for the photo that loses most against the pair that is best for it alone.
+photos, and for the photo that loses most against the pair that is best for it alone. A second table has what other
+shares of the base would cost (`encode(share=...)`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from rdc_codec.targets import Steps
 
 FINE = 401  # positions of each quality that the path may take
 NEAR = 0.02  # how far the bits of a pair may be from those that a row asks for, as a fraction
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the base, whose costs are printed
 WORSE = 1e6  # what a dB over the tolerance weighs, in positions of the base
 
 
@@ -141,6 +143,23 @@ def choose(bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray, tolerance: floa
     return [(base, int(auxiliary[base, row])) for row, base in enumerate(reversed(path))]
 
 
+def lost_by_share(bpp: np.ndarray, base_bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Return the dB lost when the base has each of SHARES of the bits, float [rate, share]; NaN where no pair does."""
+    found = np.full((len(rates), len(SHARES)), np.nan)
+    costs, places = lost(bpp, psnr), np.arange(len(bpp))
+    for row, rate in enumerate(rates):
+        distance = np.abs(np.log(bpp / rate))
+        auxiliary = distance.argmin(1)
+        share = (base_bpp / bpp)[places, auxiliary]
+        share[distance.min(1) > NEAR] = np.nan
+        for column, wanted in enumerate(SHARES):
+            off = np.abs(share / wanted - 1)
+            if np.nanmin(off) <= NEAR:
+                base = int(np.nanargmin(off))
+                found[row, column] = costs[base, auxiliary[base]]
+    return found
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True, help="folder of training photos")
@@ -187,6 +206,10 @@ def main(argv: list[str] | None = None) -> None:
     print(" ".join(f"{name:>10}" for name in names))
     for row in zip(*columns.values(), *figures, strict=True):
         print(" ".join(f"{value:10.3f}" for value in row))
+    print("\ndB lost by the share of the base:")
+    print(f"{'quality':>10} " + " ".join(f"{share:7.1f}" for share in SHARES))
+    for at, losses in zip(dial, lost_by_share(bpp, base_bpp, psnr, rates), strict=True):
+        print(f"{at:10.3f} " + " ".join("      -" if np.isnan(loss) else f"{loss:7.2f}" for loss in losses))
 
 
 def middle(rgb: np.ndarray, side: int) -> np.ndarray:

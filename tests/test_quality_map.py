@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from PIL import Image
 from skimage import data
 
 from export import quality_map
-from export.quality_map import NEAR, Surface, choose, lost, rates_of, refine
+from export.quality_map import NEAR, SHARES, Surface, choose, lost, lost_by_share, rates_of, refine
+from rdc_codec import Codec
 from tests.conftest import TINY
+from tests.test_codec import psnr
 
 ROWS = np.linspace(0, 100, 21)
 PLAIN = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
@@ -101,6 +104,19 @@ def test_what_is_lost_is_told_against_the_best_of_no_more_bits() -> None:
     np.testing.assert_allclose(lost(bpp, psnr), [[0, 0], [0, 0.5]])
 
 
+def test_the_cost_of_a_share_is_that_of_the_pair_with_this_share_of_the_bits() -> None:
+    bpp, psnr = surface(0.25)
+    base_bpp = np.repeat(0.02 * 2 ** np.linspace(0, 5, 201)[:, None], 201, 1)
+    rates = np.array([0.3, 1.0])
+    found = lost_by_share(bpp, base_bpp, psnr, rates)
+    for share, losses in zip(SHARES, found.T, strict=True):
+        # Bits grow by the square of the share, and a doubling of what the auxiliary branch has is worth 3 dB.
+        of_aux = [3 * np.log2(rate / (rate * (1 + math.sqrt(1 - share**2)) / 2)) for rate in rates]
+        reached = [0.02 <= share * rate <= 0.64 for rate in rates]
+        for cost, wanted, there in zip(losses, of_aux, reached, strict=True):
+            assert np.isnan(cost) if not there else cost == pytest.approx(wanted, abs=0.12)
+
+
 def test_refinement_goes_through_what_was_measured_and_rises_with_it() -> None:
     grid = np.linspace(0, 100, 9)
     random = np.random.default_rng(0)
@@ -126,4 +142,26 @@ def test_the_command_measures_photos_and_writes_a_map_for_the_exporter(
     assert made["quality"] == [0, 50, 100] and made["aux_quality"][-1] == 100
     assert (made["base_quality"][0], made["aux_quality"][0]) == (0, 0)
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split()[:3] == ["quality", "base", "auxiliary"] and len(table) == 4
+    assert table[0].split()[:3] == ["quality", "base", "auxiliary"] and len(table) == 4 + 3 + 3
+
+
+def test_the_shipped_map_loses_little_against_other_splits_of_the_same_bytes(
+    shipped: Codec, photos: list[np.ndarray]
+) -> None:
+    """On photos that it was not chosen on. Their streams of other shares have as many bytes, or 2 % less."""
+    crops = [np.ascontiguousarray(p[20:276, 100:356]) for p in photos]
+    for quality in (10, 60):
+        by_default = [shipped.encode(crop, quality) for crop in crops]
+        fidelity = np.mean([psnr(c, shipped.decode(s)) for c, s in zip(crops, by_default, strict=True)])
+        for share in (0.15, 0.25, 0.5):
+            others = [shipped.encode(crop, quality, share=share) for crop in crops]
+            of_others = np.mean([psnr(c, shipped.decode(s)) for c, s in zip(crops, others, strict=True)])
+            assert of_others < fidelity + 0.15, (quality, share)
+
+
+def test_the_shipped_map_gives_the_base_a_quarter_of_the_bytes_at_least(
+    shipped: Codec, photo: np.ndarray
+) -> None:
+    for quality in (5, 30, 60, 100):
+        stream = shipped.encode(photo, quality)
+        assert shipped.info(stream)["chunks"][0]["length"] > 0.25 * len(stream), quality

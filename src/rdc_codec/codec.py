@@ -263,17 +263,17 @@ class Codec:
         branch only, for machines) or a number of auxiliary slices. base_quality, aux_quality: 0 to 100, instead of what
         quality implies for each branch. share: 0.05 to 0.95, of the bytes of both branches those of the base, or as
         near as the model has it; the stream has the bytes that it would have without (at most, and at most 2 % less),
-        and encoding takes two to three times as long; not together with a quality of a branch, target_psnr or min_psnr.
+        and encoding takes about twice as long; not together with a quality of a branch, target_psnr or min_psnr.
 
-        How to choose: quality alone gives the base the largest part that costs people nothing (0.1 dB at equal bytes,
-        docs/results.md). A smaller share makes a smaller base, for readers that get that alone, and costs those of the
-        whole stream some quality. A larger one serves machines that read the whole stream at beta = 1. Where the two
-        branches are to have fixed qualities whatever the picture, base_quality and aux_quality set them.
+        How to choose: quality alone gives the base the largest part of the bytes that costs people at most 0.1 dB
+        (docs/results.md has the figures). A smaller share is for readers that get the base alone and want it small. A
+        larger one is for machines that read the whole stream at beta = 1, and costs people more. base_quality and
+        aux_quality give every picture the same two qualities, and with them each its own share.
 
-        An Exif orientation is not applied (PIL.ImageOps.exif_transpose does), of
-        several frames the current one is taken. With a backend on a GPU the picture may be in its memory, uint8
-        [H, W, 3]: anything with `__cuda_array_interface__` or DLPack; it is read after what is queued on `cuda_stream`,
-        a CUDA stream of any library.
+        An Exif orientation is not applied (PIL.ImageOps.exif_transpose does), of several frames the current one is
+        taken. With a backend on a GPU the picture may be in its memory, uint8 [H, W, 3]: anything with
+        `__cuda_array_interface__` or DLPack; it is read after what is queued on `cuda_stream`, a CUDA stream of any
+        library.
 
         metadata: keep the ICC profile, Exif and XMP data of a PIL image (rdc_codec.metadata.Metadata: keep these).
         background: (red, green, blue), 0 to 255, to blend transparency with; without it, alpha is kept without loss,
