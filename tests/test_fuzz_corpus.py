@@ -66,18 +66,19 @@ def test_native_targets_with_what_is_kept_and_random_changes(tmp_path: Path) -> 
         assert done.returncode == 0, f"{name}: {done.stderr[-4000:]}"
 
 
-@pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
-def test_a_stream_that_is_taken_apart_is_put_together_again(path: Path) -> None:
-    data = path.read_bytes()
-    fields = streams.take_apart(data)
-    if fields is None:  # there is no whole header
-        with pytest.raises(CodecError):
+def test_a_stream_that_is_taken_apart_is_put_together_again() -> None:
+    done = 0
+    for data in (path.read_bytes() for path in SEEDS):
+        try:
             container.read(data, max_pixels=1 << 48)
-        return
-    if not any(chunk.more for chunk in fields.chunks):
-        fields.wrong_crc = 0
-        made = streams.put_together(fields)
-        assert len(made) == len(data) and (made == data or path.stem in ("header_crc", "flip_in_header"))
+        except CodecError:
+            continue
+        fields = streams.take_apart(data)
+        assert fields is not None
+        if not any(chunk.more for chunk in fields.chunks):  # the checksum of what is missing is not known
+            assert streams.put_together(fields) == data
+            done += 1
+    assert done > 30
 
 
 def test_most_mutations_get_past_the_header(tiny: Codec) -> None:

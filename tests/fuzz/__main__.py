@@ -160,10 +160,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(every)} (default: all)")
     time_of = parser.add_mutually_exclusive_group()
     time_of.add_argument("--minutes", type=float, help="of all targets together, each the same")
-    time_of.add_argument("--seconds", type=float, default=10, help="of each target (default: 10)")
     time_of.add_argument(
-        "--runs", type=int, default=-1, help="inputs of each target, however long that takes"
+        "--seconds", type=float, help="of each target (default: 10, or no limit with --runs)"
     )
+    parser.add_argument("--runs", type=int, default=-1, help="inputs of each target, if the time is enough")
     parser.add_argument("--timeout", type=int, default=60, help="seconds of the clock that an input may take")
     parser.add_argument("--plain", action="store_true", help="random changes, though there is a fuzzer")
     parser.add_argument(
