@@ -127,7 +127,7 @@ def choose(bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray, tolerance: floa
     value = np.where(reached[:, 0], 0.0, -np.inf)
     before = np.zeros((len(rates), len(bpp)), int)
     for row in range(1, len(rates)):
-        rises = places[:, None] <= places  # [base of the row before, base]
+        rises = places[:, None] < places  # [base of the row before, base]
         rises &= auxiliary[:, row - 1, None] <= auxiliary[:, row]
         for values in (bpp, psnr):
             rises &= at_row(values, row - 1)[:, None] < at_row(values, row)
