@@ -44,7 +44,7 @@ from PIL import Image
 
 from benchmarks.common import table
 from benchmarks.sizing import MEGA, photo
-from rdc_codec import Codec, trimming
+from rdc_codec import Codec, pillow, trimming
 from rdc_codec.codec import Layers
 from rdc_codec.errors import BackendError, CodecError, CodecWarning, DeadlineError
 
@@ -82,6 +82,7 @@ class Work:
         self.large = {size: np.resize(photo(2500, 1800), (*size, 3)) for size in LARGE}
         self.turn = threading.Semaphore(1)  # of what takes hundreds of megabytes
         tiny = codecs["onnxruntime"]
+        pillow.register(tiny)
         rgba = np.dstack([self.photo[:90, :120], self.photo[90:180, :120, 0]])
         self.streams = {
             "plain": tiny.encode(self.photo[:150, :200], 60),
@@ -151,7 +152,9 @@ def batch(work: Work, draw: random.Random) -> Result:
     found = list(codec.decode_batch(given, workers=2, on_error="return"))
     shapes = [f.shape for f in found[:6] if isinstance(f, np.ndarray)]
     if shapes != [p.shape for p in pictures] or not isinstance(found[6], CodecError):
-        raise Wrong("a batch is out of order")
+        raise Wrong(
+            f"a batch is out of order: {shapes}, {[f for f in found if not isinstance(f, np.ndarray)]}"
+        )
     return Result()
 
 
@@ -204,8 +207,6 @@ def opened(work: Work, draw: random.Random) -> Result:
 
 def plugin(work: Work, draw: random.Random) -> Result:
     """Open a stream with Pillow, and leave before or after its pixels are decoded."""
-    import rdc_codec.pillow  # noqa: F401 (it registers itself)
-
     with Image.open(io.BytesIO(work.streams[draw.choice(list(work.streams))])) as opened:
         if draw.random() < 0.5:
             opened.load()
@@ -436,7 +437,7 @@ def soak(
         events(work, ledger, random.Random(f"{seed}/{number}"), workers, note)
         rests.append({"operations": done, **watch.at_rest()})
         print(
-            f"round {number + 1} of {ROUNDS}: {rests[-1]}, {len(ledger.wrong)} wrong",
+            f"round {number + 1} of {ROUNDS}: {rests[-1]}, {len(ledger.wrong)} wrong {ledger.wrong[-1:]}",
             file=sys.stderr,
             flush=True,
         )

@@ -80,20 +80,32 @@ class Stop:
 
     @contextlib.contextmanager
     def ending(self, end: Callable[[], None]) -> Iterator[None]:
-        """Call `end`, from any thread and perhaps more than once, where the stop is set within this context."""
+        """Call `end`, from any thread and perhaps more than once, where the stop is set within this context.
+
+        Not after it: what `end` ends may be somebody else's by then.
+        """
+        turn, over = threading.RLock(), False
+
+        def end_within() -> None:
+            with turn:
+                if not over:
+                    end()
+
         with contextlib.ExitStack() as stack:
             if self._parent is not None:
                 stack.enter_context(self._parent.ending(end))
             with self._lock:
-                self._ends.append(end)
+                self._ends.append(end_within)
                 late = self._set
             if late:
-                end()
+                end_within()
             try:
                 yield
             finally:
+                with turn:  # waits for one that is being called
+                    over = True
                 with self._lock, contextlib.suppress(ValueError):
-                    self._ends.remove(end)
+                    self._ends.remove(end_within)
 
 
 _CURRENT: ContextVar[Stop | None] = ContextVar("rdc_stop", default=None)

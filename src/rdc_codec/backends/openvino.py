@@ -45,7 +45,7 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
 
 
 class OpenVinoBackend:
-    """Compiles each graph when it is first used; every thread that runs one meanwhile has an infer request of its own.
+    """Compiles each graph when it is first used, or was cancelled before; threads that run one take turns.
 
     Function bodies are put in their places first, which OpenVINO's reader of ONNX cannot do.
     """
@@ -69,6 +69,9 @@ class OpenVinoBackend:
         self._compiled: dict[str, openvino.CompiledModel] = {}
         self._idle: dict[str, list[openvino.InferRequest]] = {}
         self._lock = threading.Lock()
+        # One picture at a time is in a graph, so that no other one is in what `_forget` drops. OpenVINO has them wait,
+        # too: all cores work on one picture. A signal's handler may come to it again.
+        self._turns = {graph: threading.RLock() for graph in bundle.graphs}
         self._forked = False
         forking.register(self)
 
@@ -76,6 +79,7 @@ class OpenVinoBackend:
         """Be of no use any more: OpenVINO's threads belong to the whole process, and stayed in the other one."""
         forking.abandon((self._compiled, self._idle, self._core))
         self._forked, self._lock = True, threading.Lock()
+        self._turns = {graph: threading.RLock() for graph in self._bundle.graphs}
 
     def _load(self, graph: str) -> openvino.CompiledModel:
         import onnx
@@ -107,22 +111,45 @@ class OpenVinoBackend:
 
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
         interrupts.check()
-        request = self._request(graph)
-        try:
-            with interrupts.ended_by(request.cancel):
-                request.start_async(dict(inputs), share_inputs=True)
-                request.wait()
-            # Copies: the request's own memory is written again by the next picture.
-            outputs = [np.array(request.get_tensor(t.name).data) for t in self._bundle.outputs[graph]]
-        except Exception as error:
-            interrupts.check()
-            if is_out_of_memory(error):
-                raise LimitError(f"not enough memory to run {graph}") from error
-            raise BackendError(f"OpenVINO failed in {graph}: {_text_of(error)}") from error
-        if sum(a.nbytes for a in inputs.values()) < LARGE_BYTES:
-            with self._lock:
-                self._idle[graph].append(request)
-        else:  # it would keep the memory of one large picture for as long as the codec lives
-            del request
-            self._compiled[graph].release_memory()
-        return outputs
+        with self._turns[graph]:
+            interrupts.check()  # others may have taken their time
+            request = self._request(graph)
+            ended = threading.Event()
+
+            def end() -> None:
+                ended.set()
+                request.cancel()
+
+            try:
+                with interrupts.ended_by(end):
+                    request.start_async(dict(inputs), share_inputs=True)
+                    request.wait()
+                if ended.is_set():  # at the very end, perhaps: its outputs may be those of a part
+                    interrupts.check()
+                # Copies: the request's own memory is written again by the next picture.
+                outputs = [np.array(request.get_tensor(t.name).data) for t in self._bundle.outputs[graph]]
+            except Exception as error:
+                interrupts.check()
+                if is_out_of_memory(error):
+                    raise LimitError(f"not enough memory to run {graph}") from error
+                raise BackendError(f"OpenVINO failed in {graph}: {_text_of(error)}") from error
+            finally:
+                if ended.is_set():
+                    self._forget(graph)
+            if sum(a.nbytes for a in inputs.values()) < LARGE_BYTES:
+                with self._lock:
+                    self._idle[graph].append(request)
+            else:  # it would keep the memory of one large picture for as long as the codec lives
+                del request
+                self._compiled[graph].release_memory()
+            return outputs
+
+    def _forget(self, graph: str) -> None:
+        """Have a graph compiled anew when it is used next.
+
+        Of one that was cancelled OpenVINO keeps the shapes of a part of its nodes: the next picture of another size is
+        an error, or a wrong one without a word (2026.4).
+        """
+        with self._lock:
+            self._compiled.pop(graph, None)
+            self._idle.pop(graph, None)
