@@ -120,6 +120,7 @@ void check_symbols(const Bytes& data, Opened& opened) {
   uint64_t bound;
   MUST_HOLD(rdc_bundle_shapes(tiny(), opened.header.width, opened.header.height, &shapes) == RDC_OK);
   MUST_HOLD(rdc_working_memory(tiny(), opened.header.width, opened.header.height, &bound) == RDC_OK);
+  if (uint64_t{shapes.padded_width} * shapes.padded_height > 2 * kMaxPixels) return;  // it would take too long
   Wide wide(shapes);
   Narrow narrow(shapes);
   rdc::set_simd(rdc::best_simd());
