@@ -45,12 +45,14 @@ from PIL import Image
 from benchmarks.common import table
 from benchmarks.sizing import MEGA, photo
 from rdc_codec import Codec, pillow, trimming
+from rdc_codec.codec import Layers
 from rdc_codec.errors import BackendError, CodecError, CodecWarning, DeadlineError
 
 TINY = Path(__file__).parents[1] / "tests" / "data" / "tiny"
 ROUNDS = 20
 BOUND = 1000.0  # bytes for each operation
 QUALITIES = (20, 80)
+LAYERS: tuple[Layers, ...] = ("base", "all")
 SIDES = (1, 3, 16, 63, 64, 65, 100, 128, 200, 256, 320, 448)
 LARGE = ((2112, 2112), (70_000, 64), (1800, 2500))  # height, width, above 4 megapixels: in windows
 STILL = 120.0  # seconds that a forked process may take
@@ -68,7 +70,7 @@ class Wrong(Exception):
 
 
 def digest(data: bytes | np.ndarray) -> bytes:
-    return hashlib.sha256(data if isinstance(data, bytes) else np.ascontiguousarray(data)).digest()
+    return hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).digest()
 
 
 class Work:
@@ -98,7 +100,8 @@ class Work:
 
 def encode(work: Work, draw: random.Random) -> Result:
     name = draw.choice(list(work.codecs))
-    picture, quality, layers = work.crop(draw), draw.choice(QUALITIES), draw.choice(("base", "all"))
+    picture, quality = work.crop(draw), draw.choice(QUALITIES)
+    layers: Layers = draw.choice(LAYERS)
     stream = work.codecs[name].encode(picture, quality, layers)
     if draw.random() < 0.5:
         decoded = work.codecs[name].decode(stream, draw.choice((0, 0.5, 1)))
