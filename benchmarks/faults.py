@@ -144,11 +144,11 @@ def nothing(folder: Path) -> None:
 
 
 TASKS = [
-    Task("encode", 40, encoding, visible, half_of("encode", "-q", "5")),
-    Task("decode", 30, decoding, visible, half_of("decode", "--beta", "1")),
+    Task("encode", 46, encoding, visible, half_of("encode", "-q", "5")),
+    Task("decode", 28, decoding, visible, half_of("decode", "--beta", "1")),
     Task("bundle", 24, bundling, whole, a_bundle),
-    Task("corpus", 3, to_files, visible, nothing),
-    Task("corpus, shards", 3, to_shards, members, nothing, group=True),
+    Task("corpus", 1, to_files, visible, nothing),
+    Task("corpus, shards", 1, to_shards, members, nothing, group=True),
 ]
 
 
