@@ -480,8 +480,9 @@ class Codec:
             found = lossless.psnr(self._host_pixels(picture), made, picture.attached.alpha)
             return min(found, rates.MAX_PSNR)  # of equal pictures it is infinite, which no search can use
 
-        threads = self._coding_threads()
-        steps = targets.Steps(run, self.bundle, picture.pixels, dials.slices, picture.large, threads)
+        steps = targets.Steps(
+            run, self.bundle, picture.pixels, dials.slices, picture.large, self._coding_threads()
+        )
 
         def coded(dial: targets.Dial) -> bytes:
             return stream_of(dial, steps.chunks(*dial[1:]))
@@ -508,7 +509,7 @@ class Codec:
             symbols = targets.code_at_once(
                 run, self.bundle, picture.pixels, slices, base, dials.auxiliary, picture.large
             )
-            return entropy_coding.write(symbols, self.bundle, threads)
+            return entropy_coding.write(symbols, self.bundle, self._coding_threads())
 
         if dials.min_psnr is not None:
             self._host_pixels(picture)
