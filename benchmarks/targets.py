@@ -96,7 +96,7 @@ def measure(
 def summary(rows: list[dict[str, Any]], name: str) -> list[Any]:
     reached = [r for r in rows if "figure" in r]
     if not reached:
-        return [name, len(rows), len(rows), *["-"] * 6]
+        return [name, len(rows), len(rows), *["-"] * 7]
     times = [r["time"] for r in reached]
     return [
         name,

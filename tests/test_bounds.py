@@ -227,14 +227,14 @@ def test_work_grows_with_chunks_and_no_faster(name: str, tiny: Codec) -> None:
 
 @pytest.mark.parametrize("name", ["trim", "trim to a layer"])
 def test_trimming_looks_for_no_chunk_in_a_list_of_all(name: str, tiny: Codec) -> None:
-    """What C's own loops do is not seen in calls: CPU time then, of which the square would be ten times as much."""
+    """What C's own loops do is not seen in calls: CPU time then, 32 times as much or, with such a search, 1000 times."""
     least = bounds.flat(tiny, 64, 64, 0)[0][1]
     few, many = (
         of_sides(tiny, 64, 64, bounds.many_chunks(least, ChunkType.AUX_SLICE, count))
-        for count in (4096, 16384)
+        for count in (2048, 65536)
     )
     work = WORK[name]
-    assert seconds(lambda: work(tiny, many), 1) <= 8 * seconds(lambda: work(tiny, few))
+    assert seconds(lambda: work(tiny, many)) <= 160 * seconds(lambda: work(tiny, few))
 
 
 def test_a_directory_that_arrives_slowly_is_read_once(tiny: Codec) -> None:
