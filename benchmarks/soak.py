@@ -13,7 +13,7 @@ what it holds of freed memory (malloc_trim; its arenas, one for each thread that
 otherwise, which is the difference between the two curves of the plot). What is left is the memory "at rest". Its slope
 over the second half of the run, a line fitted by least squares, is what the codec keeps for good. The run fails, with
 exit code 1, where that is more than 1 kB for each operation and more than its own scatter can explain, where there are
-more threads or open files at rest than ever in the first half, and where anything came out wrong.
+in the end more threads or open files at rest than ever in the first half, and where anything came out wrong.
 """
 
 from __future__ import annotations
@@ -472,7 +472,7 @@ def slope(xs: np.ndarray, ys: np.ndarray) -> tuple[float, float]:
 
 
 def verdict(rests: list[dict[str, Any]]) -> dict[str, Any]:
-    """Say of the second half whether memory grew in it, or threads and files beyond what they were in the first."""
+    """Say whether memory grew in the second half, or threads and files in the end beyond those of the first."""
     first, half = rests[: len(rests) // 2], rests[len(rests) // 2 :]
     xs = np.array([rest["operations"] for rest in half], float)
     found, scatter = slope(xs, np.array([rest["memory"] for rest in half], float))
@@ -483,7 +483,7 @@ def verdict(rests: list[dict[str, Any]]) -> dict[str, Any]:
         "flat": found <= BOUND or found <= scatter,
         "threads_at_rest": sorted({rest["threads"] for rest in half}),
         "files_at_rest": sorted({rest["files"] for rest in half}),
-        "grew": [n for n in names if max(rest[n] for rest in half) > max(rest[n] for rest in first)],
+        "grew": [n for n in names if half[-1][n] > max(rest[n] for rest in first)],
     }
 
 
@@ -499,13 +499,10 @@ def plot(found: dict[str, Any], path: Path) -> None:
     scale = found["count"] / (
         found["count"] + events
     )  # operations of the main thread are counted in the series
-    axes.plot(
-        [x[1] * scale for x in found["series"]],
-        [x[2] / MEGA for x in found["series"]],
-        color="0.75",
-        linewidth=0.6,
-        label="at work",
-    )
+    if found["series"]:
+        _, counts, memory = zip(*found["series"], strict=True)
+        xs = [count * scale for count in counts]
+        axes.plot(xs, [x / MEGA for x in memory], color="0.75", linewidth=0.6, label="at work")
     xs = [rest["operations"] for rest in found["rests"]]
     axes.plot(
         xs, [rest["before_trim"] / MEGA for rest in found["rests"]], ".--", color="C1", linewidth=0.8,

@@ -205,3 +205,24 @@ def test_a_stop_follows_its_parent_and_ends_things_once() -> None:
         pass
     quiet.set()
     assert "never" not in ended
+
+
+def test_what_ends_work_is_not_called_once_the_work_is_over() -> None:
+    """It may be somebody else's by then: OpenVINO's requests are used again."""
+    stop = interrupts.Stop()
+    began, goes_on = threading.Event(), threading.Event()
+    called: list[str] = []
+
+    def slow() -> None:
+        began.set()
+        goes_on.wait(60)
+        called.append("slow")
+
+    with stop.ending(slow):
+        with stop.ending(lambda: called.append("over")):
+            setting = threading.Thread(target=stop.set)
+            setting.start()
+            assert began.wait(60)  # both are to be called now, one after the other
+        goes_on.set()
+        setting.join()
+    assert called == ["slow"]

@@ -556,3 +556,40 @@ def test_names_that_are_no_text_are_read_and_printed(stream: bytes, tmp_path: Pa
         os.fsencode(p.name) for p in tmp_path.iterdir()
     }
     assert all(f["ok"] for f in found)
+
+
+FORKS_WHILE_SESSIONS_ARE_MADE = """
+import os, sys, threading
+import numpy as np
+from rdc_codec import Codec
+
+picture = np.zeros((64, 64, 3), np.uint8)
+codec = Codec(sys.argv[1], backend="onnxruntime", threads=2)
+codec.encode(picture)
+ends = threading.Event()
+
+def make() -> None:
+    while not ends.is_set():
+        Codec(sys.argv[1], backend="onnxruntime", threads=1).encode(picture)
+
+threads = [threading.Thread(target=make) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        codec.encode(picture)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+ends.set()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+@pytest.mark.timeout(300)
+def test_a_process_may_be_forked_while_threads_make_codecs() -> None:
+    """ONNX Runtime holds a lock of the whole process while it makes a session; a child had it for ever."""
+    subprocess.run([sys.executable, "-c", FORKS_WHILE_SESSIONS_ARE_MADE, str(TINY)], check=True, timeout=250)

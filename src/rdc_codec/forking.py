@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -15,6 +16,9 @@ class Forkable(Protocol):
 
 _ALIVE: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _ABANDONED: list[object] = []
+# Held while a library may hold a lock of the whole process, as ONNX Runtime does while it makes a session: a process
+# that is forked then would wait for it for ever. A signal's handler may come to it again.
+UNFORKED = threading.RLock()
 
 
 def register(thing: Forkable) -> None:
@@ -28,9 +32,10 @@ def abandon(thing: object) -> None:
 
 
 def _in_child() -> None:
+    UNFORKED.release()
     for thing in list(_ALIVE):
         thing.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=UNFORKED.acquire, after_in_parent=UNFORKED.release, after_in_child=_in_child)

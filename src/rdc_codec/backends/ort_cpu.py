@@ -69,9 +69,10 @@ def open_session(
     """
     path = checked_path(bundle, graph)
     try:
-        return ort.InferenceSession(
-            str(path), options, providers=providers, provider_options=provider_options, enable_fallback=0
-        )
+        with forking.UNFORKED:
+            return ort.InferenceSession(
+                str(path), options, providers=providers, provider_options=provider_options, enable_fallback=0
+            )
     except Exception as error:  # onnxruntime's exceptions share no public base class
         raise BackendError(f"ONNX Runtime cannot load {path}: {_text_of(error)}") from error
 
