@@ -227,7 +227,7 @@ def test_work_grows_with_chunks_and_no_faster(name: str, tiny: Codec) -> None:
 
 @pytest.mark.parametrize("name", ["trim", "trim to a layer"])
 def test_trimming_looks_for_no_chunk_in_a_list_of_all(name: str, tiny: Codec) -> None:
-    """What C's own loops do is not seen in calls: CPU time then, 32 times as much or, with such a search, 1000 times."""
+    """What C's own loops do is not seen in calls: CPU time then, 32 times as much or, with a search, 1000 times."""
     least = bounds.flat(tiny, 64, 64, 0)[0][1]
     few, many = (
         of_sides(tiny, 64, 64, bounds.many_chunks(least, ChunkType.AUX_SLICE, count))
