@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SHIPPED, TINY
+from surroundings import recorded_warnings
 
 from benchmarks import bounds
 from benchmarks.sizing import photo
@@ -248,8 +249,7 @@ def test_a_directory_that_arrives_slowly_is_read_once(tiny: Codec) -> None:
 def test_a_warning_names_a_few_chunks_of_many(tiny: Codec) -> None:
     chunks = [*bounds.flat(tiny, 64, 64, 0), *[(50, b"x")] * 3000]
     data = of_sides(tiny, 64, 64, chunks)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with recorded_warnings() as caught:
         trimming.trim(data[:-2500])
     (warning,) = caught
     assert issubclass(warning.category, DamagedAuxiliaryWarning)

@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 from conftest import TINY
 from PIL import Image
+from surroundings import child_environment
 
-import rdc_codec
 from rdc_codec import Codec
 from rdc_codec.cli import main
 
@@ -32,15 +32,12 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="shells and signals o
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    package = str(
-        Path(rdc_codec.__file__).parents[1]
-    )  # in a clone it may be named relative to another folder
     return subprocess.run(
         ["bash", "-c", line],
         cwd=folder,
         capture_output=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": package},
+        env=child_environment(),
     )
 
 

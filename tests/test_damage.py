@@ -6,12 +6,12 @@ import dataclasses
 import re
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 from conftest import TINY
 from skimage import data
+from surroundings import recorded_warnings
 
 from rdc_codec import Codec, native
 from rdc_codec.backends import BackendInfo
@@ -40,8 +40,7 @@ def decode(codec: Codec, data: bytes) -> tuple[np.ndarray | None, bool]:
 
     What `verify` and `strict` say of the same bytes has to fit.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with recorded_warnings() as caught:
         try:
             picture = codec.decode(data)
         except CodecError:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 from PIL import Image
+from surroundings import child_environment
 
 from benchmarks import faults
 from export import bundle_writer
@@ -103,9 +104,7 @@ def killed_at_lines(work: str, before: Path, watch: dict[str, list[str]]) -> lis
     """Return what there was after the work was killed at each line in turn, and last after it came to its end."""
     asked = {"work": work, "before": str(before), "now": str(before) + "-now", "watch": watch}
     command = [sys.executable, str(ROOT / "tests" / "killed_at_lines.py"), json.dumps(asked)]
-    paths = [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=child_environment(ROOT))
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(records) > 5 and [r["where"] for r in records].count("") == 1
     return records
@@ -304,7 +303,7 @@ def test_where_the_output_has_no_room_one_line_says_so(arguments: list[str], fol
             stderr=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            env=child_environment(),
         )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -8,7 +8,6 @@ import io
 import pickle
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 from PIL import Image, UnidentifiedImageError
+from surroundings import recorded_warnings
 
 import rdc_codec.pillow as plugin
 from rdc_codec import Codec
@@ -227,8 +227,7 @@ def test_damage_that_costs_a_part_is_a_warning(tiny: Codec, crop: np.ndarray) ->
     with pytest.warns(DamagedMetadataWarning) as caught:
         opened.load()
     assert [str(w.message) for w in caught] == ["decoded without it: alpha: missing"]
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
+    with recorded_warnings() as found:
         Image.open(io.BytesIO(data[: chunks["xmp"] - 1])).load()
     assert {w.category for w in found} == {DamagedAuxiliaryWarning, DamagedMetadataWarning}
 

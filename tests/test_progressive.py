@@ -15,6 +15,7 @@ import pytest
 from conftest import DATA, TINY, in_depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from surroundings import recorded_warnings
 
 from rdc_codec import Codec, container
 from rdc_codec.backends.base import Inputs
@@ -57,8 +58,7 @@ Outcome = tuple[str, str | None, list[str]]  # picture's bytes or error's type, 
 
 def outcome(make: Any) -> Outcome:
     """Return what a decoder gives: its picture or its error, and what it warns of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with recorded_warnings() as caught:
         try:
             result, text = np.asarray(make()).tobytes().hex(), None
         except CodecError as error:

@@ -31,6 +31,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
+from surroundings import child_environment
 
 import rdc_codec
 from rdc_codec import Codec
@@ -731,12 +732,11 @@ class Process:
     """`rdc serve` in a process of its own."""
 
     def __init__(self, *options: str) -> None:
-        package = str(Path(rdc_codec.__file__).parents[1])
         self.process = subprocess.Popen(
             [*COMMAND, *MODEL, *options],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": package},
+            env=child_environment(),
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()
@@ -823,9 +823,8 @@ def test_without_its_extra_the_command_names_it_and_the_others_do_not_need_it() 
     )
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": str(Path(rdc_codec.__file__).parents[1])}
         line = [sys.executable, "-c", script, *arguments]
-        return subprocess.run(line, capture_output=True, text=True, check=False, env=env)
+        return subprocess.run(line, capture_output=True, text=True, check=False, env=child_environment())
 
     missing = run("serve")
     assert missing.returncode == 2
@@ -911,8 +910,7 @@ def test_two_replicas_on_ray_share_the_requests(
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    package = str(Path(rdc_codec.__file__).parents[1])
-    environment = {"env_vars": {"PYTHONPATH": package}}
+    environment = {"env_vars": {"PYTHONPATH": child_environment()["PYTHONPATH"]}}
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})

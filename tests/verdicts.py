@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any
 
 import numpy as np
 from c_library import STATES, CBundle, CError, CLibrary
+from surroundings import recorded_warnings
 
 from rdc_codec import Codec, container
 from rdc_codec.errors import CodecError
@@ -55,8 +55,7 @@ def c_container(library: CLibrary, data: bytes, max_pixels: int = MANY) -> Any:
 
 def python_symbols(codec: Codec, data: bytes) -> Any:
     """Return the package's symbols with how many slices there are and whether there was a warning, or an error."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with recorded_warnings() as caught:
         try:
             found = {PLANES[name]: plane for name, plane in codec.symbols(data).items()}
         except CodecError as error:

@@ -16,7 +16,6 @@ import resource
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from c_library import CBundle, CLibrary
 from PIL import Image, UnidentifiedImageError
+from surroundings import recorded_warnings
 from verdicts import MANY, assert_same_container, assert_same_symbols
 
 import rdc_codec.pillow as plugin
@@ -85,8 +85,7 @@ def c_api() -> CBundle:
 
 def outcome(call: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[Any, bool]:
     """Return what a call gives, or its CodecError, and whether it warned. No other warning may come."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with recorded_warnings() as caught:
         try:
             found = call(*arguments, **named)
         except CodecError as error:
