@@ -467,43 +467,9 @@ class Codec:
         return _Picture(pixels.to_tensor(planes.rgb, HYPER_STRIDE), height, width, attached)
 
     def _code(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
-        identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
-        attached = picture.attached.chunks()
         interrupts.check()
-
-        def stream_of(dial: targets.Dial, chunks: targets.Chunks) -> bytes:
-            header = Header(picture.width, picture.height, *dial, *identities)
-            return container.write(header, sorted([*chunks, *attached], key=lambda chunk: chunk[0]))
-
-        def fidelity(stream: bytes) -> float:
-            made, _ = self._decode(stream, 0, None, run)
-            found = lossless.psnr(self._host_pixels(picture), made, picture.attached.alpha)
-            return min(found, rates.MAX_PSNR)  # of equal pictures it is infinite, which no search can use
-
-        steps = targets.Steps(
-            run, self.bundle, picture.pixels, dials.slices, picture.large, self._coding_threads()
-        )
-
-        def coded(dial: targets.Dial) -> bytes:
-            return stream_of(dial, steps.chunks(*dial[1:]))
-
-        if dials.aim is not None:
-            goal = dials.aim.of(picture.height, picture.width)
-            if not goal.of_bytes:
-                self._host_pixels(picture)  # before anything is coded for nothing
-            stream = targets.reach(
-                goal,
-                self._implied,
-                coded,
-                len if goal.of_bytes else fidelity,
-                not dials.slices,
-                steps.base_bytes if steps.known_base else None,
-            )
-            return stream if dials.share is None else self._split(stream, goal, dials.share, steps, coded)
-        if dials.share is not None:
-            stream = coded((dials.dial, dials.base, dials.auxiliary))
-            goal = rates.Goal("bytes", len(stream), picture.height * picture.width)
-            return self._split(stream, goal, dials.share, steps, coded)
+        if dials.aim is not None or dials.share is not None:
+            return self._search(picture, dials, run)
 
         def chunks_of(slices: int, base: float) -> targets.Chunks:
             symbols = targets.code_at_once(
@@ -512,14 +478,54 @@ class Codec:
             return entropy_coding.write(symbols, self.bundle, self._coding_threads())
 
         if dials.min_psnr is not None:
-            self._host_pixels(picture)
-        stream = stream_of((dials.dial, dials.base, dials.auxiliary), chunks_of(dials.slices, dials.base))
-        if dials.min_psnr is not None and fidelity(stream) < dials.min_psnr:
+            self._host_pixels(picture)  # before anything is coded for nothing
+        dial = dials.dial, dials.base, dials.auxiliary
+        stream = self._write(picture, dial, chunks_of(dials.slices, dials.base))
+        if dials.min_psnr is not None and self._fidelity(picture, stream, run) < dials.min_psnr:
             exact = (ChunkType.LOSSLESS, stored.pack(self._host_pixels(picture)))
             interrupts.check()
             dial = dials.dial, dials.beside, dials.auxiliary
-            stream = stream_of(dial, [*chunks_of(0, dials.beside), exact])
+            stream = self._write(picture, dial, [*chunks_of(0, dials.beside), exact])
         return stream
+
+    def _search(self, picture: _Picture, dials: _Dials, run: Run) -> bytes:
+        """Code a picture until it reaches a target, or has the asked share in its base."""
+        steps = targets.Steps(
+            run, self.bundle, picture.pixels, dials.slices, picture.large, self._coding_threads()
+        )
+
+        def coded(dial: targets.Dial) -> bytes:
+            return self._write(picture, dial, steps.chunks(*dial[1:]))
+
+        if dials.aim is None:
+            stream = coded((dials.dial, dials.base, dials.auxiliary))
+            goal = rates.Goal("bytes", len(stream), picture.height * picture.width)
+        else:
+            goal = dials.aim.of(picture.height, picture.width)
+            if not goal.of_bytes:
+                self._host_pixels(picture)  # before anything is coded for nothing
+            stream = targets.reach(
+                goal,
+                self._implied,
+                coded,
+                len if goal.of_bytes else lambda made: self._fidelity(picture, made, run),
+                not dials.slices,
+                steps.base_bytes if steps.known_base else None,
+            )
+        return stream if dials.share is None else self._split(stream, goal, dials.share, steps, coded)
+
+    def _write(self, picture: _Picture, dial: targets.Dial, chunks: targets.Chunks) -> bytes:
+        """Return the stream of a picture, with what is attached to it."""
+        identities = (self.bundle.parse_id[:ID_BYTES], self.bundle.picture_id[:ID_BYTES])
+        header = Header(picture.width, picture.height, *dial, *identities)
+        every = [*chunks, *picture.attached.chunks()]
+        return container.write(header, sorted(every, key=lambda chunk: chunk[0]))
+
+    def _fidelity(self, picture: _Picture, stream: bytes, run: Run) -> float:
+        """Return the PSNR of what a stream restores at beta = 0."""
+        made, _ = self._decode(stream, 0, None, run)
+        found = lossless.psnr(self._host_pixels(picture), made, picture.attached.alpha)
+        return min(found, rates.MAX_PSNR)  # of equal pictures it is infinite, which no search can use
 
     def _split(
         self,

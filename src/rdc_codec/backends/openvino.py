@@ -67,7 +67,7 @@ class OpenVinoBackend:
         if options.cache_dir is not None:
             self._settings["CACHE_DIR"] = options.cache_dir
         self._compiled: dict[str, openvino.CompiledModel] = {}
-        self._idle: dict[str, list[openvino.InferRequest]] = {}
+        self._idle: dict[str, openvino.InferRequest] = {}  # of each graph, when it is not in use
         self._lock = threading.Lock()
         # One picture at a time is in a graph, so that no other one is in what `_forget` drops. OpenVINO has them wait,
         # too: all cores work on one picture. A signal's handler may come to it again.
@@ -104,9 +104,8 @@ class OpenVinoBackend:
         with self._lock:
             if graph not in self._compiled:
                 self._compiled[graph] = self._load(graph)
-                self._idle[graph] = []
-            if self._idle[graph]:
-                return self._idle[graph].pop()
+            if graph in self._idle:
+                return self._idle.pop(graph)
             return self._compiled[graph].create_infer_request()
 
     def run(self, graph: str, inputs: Inputs, cuda_stream: int | None = None) -> list[np.ndarray]:
@@ -138,7 +137,7 @@ class OpenVinoBackend:
                     self._forget(graph)
             if sum(a.nbytes for a in inputs.values()) < LARGE_BYTES:
                 with self._lock:
-                    self._idle[graph].append(request)
+                    self._idle[graph] = request
             else:  # it would keep the memory of one large picture for as long as the codec lives
                 del request
                 self._compiled[graph].release_memory()

@@ -171,7 +171,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Input in(data, size);
   std::shared_ptr<const Tables> tables;
   try {
-    tables = !in.seldom() ? usual_tables(in.number(1)) : in.seldom() ? raw_tables(in) : made_tables(in);
+    const bool usual = in.number(1) < 252;
+    tables = usual ? usual_tables(in.number(1)) : in.seldom() ? raw_tables(in) : made_tables(in);
   } catch (const std::invalid_argument&) {
     return 0;
   }
