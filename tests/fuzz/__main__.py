@@ -179,7 +179,7 @@ def parse() -> argparse.Namespace:
         options.seconds = options.minutes * 60 / len(options.targets)
     if options.seconds is None:
         options.seconds = 10 if options.runs < 0 else 0
-    options.seconds = max(options.runs < 0, round(options.seconds))
+    options.seconds = max(int(options.runs < 0), round(options.seconds))  # 0 is no limit
     options.build = options.build.resolve()
     return options
 
