@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
@@ -28,9 +29,9 @@ from export.verify import verify
 from model import checkpoint
 from model.context import pass_of
 from model.gain import interpolate
-from model.tables import picture_identity
+from model.tables import parsing_config, picture_identity, tables_of
 from model.transforms import fold, unfold
-from rdc_codec.bundle import Bundle
+from rdc_codec.bundle import Bundle, identity
 
 TWIN = Path(__file__).parents[1] / "benchmarks" / "twin"
 FLOAT, INT8, INT32 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32
@@ -193,8 +194,42 @@ def test_a_bundle_gives_its_model_back_and_equals_it(bundle) -> None:
     verify(load_model(bundle), bundle)
 
 
-def test_exporting_again_gives_the_same_identities(tmp_path, capsys) -> None:
-    """Identities name tensors and tables, never ONNX bytes: a newer exporter keeps streams readable."""
+def assert_the_kept_graphs(folder: Path, names: Iterable[str]) -> None:
+    """Compare graphs with those of the kept bundle, where the same exporter made both."""
+    made, kept = (json.loads((p / "manifest.json").read_text()) for p in (folder, TINY))
+    if made["made_with"] != kept["made_with"]:  # a graph's metadata name a version
+        return
+    for name in names:
+        a, b = (onnx.load(str(f / f"{name}.onnx"), load_external_data=False) for f in (folder, TINY))
+        assert a.graph.SerializeToString(deterministic=True) == b.graph.SerializeToString(deterministic=True)
+
+
+def test_identities_are_those_of_the_kept_bundle() -> None:
+    """They name tensors and tables, never ONNX bytes: a newer exporter keeps streams readable."""
+    kept = json.loads((TINY / "manifest.json").read_text())
+    model = checkpoint.load(TINY_CHECKPOINT)
+    for branch in (model.primary, model.auxiliary):
+        assert branch is not None
+        branch.scale_network.snap_to_integers()
+    assert json.loads(json.dumps(parsing_config(model))) == kept["parsing"]
+    assert identity(tables_of(model), kept["parsing"]).hex() == kept["parse_id"]
+    assert picture_identity(model).hex() == kept["picture_id"]
+
+
+def test_one_branch_alone_is_exported_as_with_the_other(tmp_path) -> None:
+    """All branches are exported by a slow test: PyTorch takes ten seconds to trace a graph."""
+    model = checkpoint.load(TINY_CHECKPOINT)
+    model.auxiliary, model.config = None, replace(model.config, auxiliary=None)
+    both = json.loads((TINY / "manifest.json").read_text())
+    export_bundle(model, tmp_path / "one", "one", both["quality_map"])
+    made = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    assert made["config"]["auxiliary"] is None and made["quality_map"] == both["quality_map"]
+    assert not any("aux" in name or "full" in name for name in made["graphs"])
+    assert_the_kept_graphs(tmp_path / "one", ["encode_base", "decode_base"])
+
+
+@pytest.mark.slow
+def test_exporting_again_gives_the_same_bundle(tmp_path, capsys) -> None:
     to_onnx(
         [str(TINY_CHECKPOINT), "-o", str(tmp_path / "again"), "--quality-map", str(TINY), "--name", "tiny"]
     )
@@ -202,17 +237,7 @@ def test_exporting_again_gives_the_same_identities(tmp_path, capsys) -> None:
     assert {k: made[k] for k in ("parse_id", "picture_id", "parsing")} == {
         k: kept[k] for k in ("parse_id", "picture_id", "parsing")
     }
-    if (
-        made["made_with"] == kept["made_with"]
-    ):  # a graph is the same bytes again (its metadata name a version)
-        for graph in kept["graphs"].values():
-            a, b = (
-                onnx.load(str(f / graph["file"]), load_external_data=False)
-                for f in (tmp_path / "again", TINY)
-            )
-            assert a.graph.SerializeToString(deterministic=True) == b.graph.SerializeToString(
-                deterministic=True
-            )
+    assert_the_kept_graphs(tmp_path / "again", kept["graphs"])
     said = capsys.readouterr().out
     assert "within the tolerance" in said and "from the bundle tiny" in said
     assert made["quality_map"] == kept["quality_map"] and "bundle tiny" in made["quality_map_from"]
