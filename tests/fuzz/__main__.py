@@ -30,7 +30,8 @@ MAX_LEN = {"bundle": 16384, "bundle_python": 16384}
 OTHERS_MAX_LEN = 4096
 # Of the sanitizers' own allocator; leaks are looked for after each input.
 SANITIZERS = {
-    "ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=16:malloc_context_size=8:abort_on_error=0",
+    "ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=16:malloc_context_size=8:abort_on_error=0"
+    ":allocator_release_to_os_interval_ms=-1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
 

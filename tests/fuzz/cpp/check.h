@@ -1,6 +1,7 @@
 // What all targets share: numbers out of an input, what must hold, and the memory that a call takes.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -35,9 +36,9 @@ class Input {
   size_t below(size_t most) { return number(most > 256 ? 2 : 1) % most; }
   bool seldom() { return number(1) >= 240; }
   Bytes take(size_t count) {
-    Bytes taken;
-    for (; taken.size() < count && next_ != end_; ++next_) taken.push_back(*next_);
-    return taken;
+    const uint8_t* const first = next_;
+    next_ += std::min(count, static_cast<size_t>(end_ - next_));
+    return Bytes(first, next_);
   }
   Bytes rest() { return take(static_cast<size_t>(end_ - next_)); }
   // At least one byte: few of them, repeated, fill an array of any size.

@@ -108,6 +108,7 @@ void check_writing(const Bytes& data, const Opened& opened, const Wide& planes) 
     most += content.size + 14;
     bound += content.size + 64;
   }
+  rdc::set_simd(data.size() % 4 ? rdc::best_simd() : rdc::Simd::kScalar);
   const fuzz::Memory memory;
   MUST_HOLD(rdc_write_stream(tiny(), &opened.header, &planes.fields, contents.data(), count, out.data(), out.size(),
                              &size) == RDC_OK);
@@ -150,6 +151,7 @@ bool with_other_symbols(const Bytes& data, std::minstd_rand& random, Bytes& made
   Opened opened;
   rdc_shapes shapes;
   if (!open(data, kMaxPixels, opened)) return false;
+  rdc::set_simd(rdc::best_simd());
   if (random() % 4 == 0) {
     opened.header.width = 1 + random() % 90;
     opened.header.height = 1 + random() % 90;
