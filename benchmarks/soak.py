@@ -1,6 +1,6 @@
 """Uses codecs in every way at once for a long time, and looks whether anything of it stays: memory, threads, files.
 
-python -m benchmarks.soak [--count 10000] [--threads 8] [--seed 0] [--large 1] [--json FILE] [--plot FILE]
+python -m benchmarks.soak [--count 10000] [--threads 8] [--seed 0] [--large 1] [--no-arena] [--json FILE] [--plot FILE]
 
 Threads take operations at random: encodes and decodes of pictures of random sizes (up to ones that are coded in
 windows), with the tiny bundle of the tests and sometimes the shipped one, with ONNX Runtime and, where it is installed,
@@ -9,11 +9,14 @@ codecs that are made and dropped. Batches, rows and decoders are given up half w
 code, and interrupts calls of its own with Ctrl-C, meanwhile. What comes out twice has to be the same.
 
 There are 20 rounds. After each all threads have ended, Python's garbage is collected, and glibc is asked to give back
-what it holds of freed memory (malloc_trim; its arenas, one for each thread that ever waited for another one, keep that
-otherwise, which is the difference between the two curves of the plot). What is left is the memory "at rest". Its slope
-over the second half of the run, a line fitted by least squares, is what the codec keeps for good. The run fails, with
-exit code 1, where that is more than 1 kB for each operation and more than its own scatter can explain, where there are
-in the end more threads or open files at rest than ever in the first half, and where anything came out wrong.
+what it holds of freed memory (malloc_trim). What the process has from malloc then and has not freed is "allocated": its
+slope over the second half of the run, a line fitted by least squares, is what the codec keeps for good. The run fails,
+with exit code 1, where that is more than 1 kB for each operation and more than its own scatter can explain, where there
+are in the end more threads or open files at rest than ever in the first half, and where anything came out wrong.
+Resident memory is shown beside it, and judged where the C library does not tell what is allocated.
+
+ONNX Runtime's arena keeps the most that it ever had, for pictures of several threads at a time, and how many meet is
+chance; --no-arena does without it, so that little things are seen, too.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnxruntime
 from PIL import Image
 
 from benchmarks.common import table
@@ -63,6 +67,18 @@ class Result(NamedTuple):
 
     key: tuple[Any, ...] | None = None
     digest: bytes = b""
+
+
+class _MallInfo(ctypes.Structure):
+    """What glibc says of its memory."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
 
 
 class Wrong(Exception):
@@ -255,6 +271,16 @@ class Watch:
         self.begun = time.monotonic()
         libc = ctypes.CDLL(None)
         self._trim = getattr(libc, "malloc_trim", None)
+        self._info = getattr(libc, "mallinfo2", None)
+        if self._info is not None:
+            self._info.restype = _MallInfo
+
+    def allocated(self) -> int | None:
+        """Return the bytes that the process has of malloc and has not freed; None without glibc 2.33."""
+        if self._info is None:
+            return None
+        info = self._info()
+        return int(info.uordblks + info.hblkhd)
 
     @staticmethod
     def memory() -> int:
@@ -283,6 +309,7 @@ class Watch:
             "seconds": round(time.monotonic() - self.begun, 1),
             "before_trim": before,
             "memory": self.memory(),
+            "allocated": self.allocated(),
             "threads": counted,
             "files": self.files(),
             "objects": len(gc.get_objects()),
@@ -395,9 +422,18 @@ def events(
             note()
 
 
-def codecs_of(backends: list[str]) -> dict[str, Codec]:
+def of_onnxruntime(bundle: Path | None, arena: bool) -> Codec:
+    """Return a codec with two threads, in whose sessions memory is kept for the next picture, or (no arena) is not."""
+    if arena:
+        return Codec(bundle, backend="onnxruntime", threads=2)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.enable_cpu_mem_arena = 2, False
+    return Codec(bundle, backend="onnxruntime", session_options=options)
+
+
+def codecs_of(backends: list[str], arena: bool) -> dict[str, Codec]:
     """Return a codec of the tiny bundle for each backend that is there."""
-    found = {"onnxruntime": Codec(TINY, backend="onnxruntime", threads=2)}
+    found = {"onnxruntime": of_onnxruntime(TINY, arena)}
     if "openvino" in backends:
         try:
             found["openvino"] = Codec(TINY, backend="openvino", threads=2)
@@ -407,13 +443,13 @@ def codecs_of(backends: list[str]) -> dict[str, Codec]:
 
 
 def soak(
-    count: int, threads: int, seed: int, large: float, backends: list[str], shipped: bool
+    count: int, threads: int, seed: int, large: float, backends: list[str], shipped: bool, arena: bool
 ) -> dict[str, Any]:
     """Run all of it, and return what was seen."""
     signal.signal(signal.SIGALRM, _raise)
     watch, ledger = Watch(), Ledger()
     started = {"threads": watch.threads(), "files": watch.files()}
-    work = Work(codecs_of(backends), Codec(backend="onnxruntime", threads=2) if shipped else None)
+    work = Work(codecs_of(backends, arena), of_onnxruntime(None, arena) if shipped else None)
     series = array.array(
         "d"
     )  # seconds, operations, bytes, one after the other: as little as possible, see above
@@ -450,6 +486,7 @@ def soak(
         "threads": threads,
         "backends": backend_names,
         "shipped": shipped,
+        "arena": arena,
         "seconds": ended["seconds"],
         "counts": dict(ledger.counts.most_common()),
         "compared": len(ledger.known),
@@ -475,9 +512,11 @@ def verdict(rests: list[dict[str, Any]]) -> dict[str, Any]:
     """Say whether memory grew in the second half, or threads and files in the end beyond those of the first."""
     first, half = rests[: len(rests) // 2], rests[len(rests) // 2 :]
     xs = np.array([rest["operations"] for rest in half], float)
-    found, scatter = slope(xs, np.array([rest["memory"] for rest in half], float))
+    judged = "memory" if any(rest.get("allocated") is None for rest in rests) else "allocated"
+    found, scatter = slope(xs, np.array([rest[judged] for rest in half], float))
     names = ("threads", "files")
     return {
+        "judged": judged,
         "bytes_per_operation": round(found, 1),
         "scatter": round(scatter, 1),
         "flat": found <= BOUND or found <= scatter,
@@ -509,7 +548,10 @@ def plot(found: dict[str, Any], path: Path) -> None:
         label="at rest, with what glibc keeps",
     )  # fmt: skip
     axes.plot(xs, [rest["memory"] / MEGA for rest in found["rests"]], "o-", color="C0", label="at rest")
-    axes.set(xlabel="operations", ylabel="resident memory, MB", ylim=(0, None), xlim=(0, None))
+    if found["judged"] == "allocated":
+        allocated = [rest["allocated"] / MEGA for rest in found["rests"]]
+        axes.plot(xs, allocated, "s-", color="C2", markersize=4, label="allocated, at rest")
+    axes.set(xlabel="operations", ylabel="memory, MB", ylim=(0, None), xlim=(0, None))
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -525,9 +567,14 @@ def told(found: dict[str, Any]) -> str:
         f"{found['count']} operations of {found['threads']} threads in {found['seconds']:.0f} s, "
         f"backends {', '.join(found['backends'])}",
         f"results that were held against each other: {found['compared']} different ones",
-        f"memory at rest in the second half: {min(r['memory'] for r in half) / MEGA:.1f} to "
-        f"{max(r['memory'] for r in half) / MEGA:.1f} MB, slope {found['bytes_per_operation']:.0f} +- "
-        f"{found['scatter']:.0f} bytes an operation (bound: {BOUND:.0f})",
+        *(
+            f"{name} at rest in the second half: {min(r[key] for r in half) / MEGA:.1f} to "
+            f"{max(r[key] for r in half) / MEGA:.1f} MB"
+            for name, key in (("resident", "memory"), ("allocated", "allocated"))
+            if half[0].get(key) is not None
+        ),
+        f"slope of it ({found['judged']}): {found['bytes_per_operation']:.0f} +- {found['scatter']:.0f} bytes an "
+        f"operation (bound: {BOUND:.0f})",
         f"threads at rest: {found['threads_at_rest']}, open files at rest: {found['files_at_rest']}",
         f"before: {found['started']}; after the codecs are gone: "
         f"{ {name: found['ended'][name] for name in found['started']} }",
@@ -550,6 +597,7 @@ def main(argv: list[str] | None = None) -> int:
         help="besides ONNX Runtime, which is always there",
     )
     parser.add_argument("--no-shipped", action="store_true", help="use the tiny bundle alone")
+    parser.add_argument("--no-arena", action="store_true", help="ONNX Runtime allocates each time anew")
     parser.add_argument("--json", type=Path, help="file for all that was seen")
     parser.add_argument("--plot", type=Path, help="file for a picture of the memory")
     parser.add_argument("--plot-of", type=Path, help="draw what an earlier --json says, and run nothing")
@@ -560,7 +608,11 @@ def main(argv: list[str] | None = None) -> int:
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CodecWarning)
-            found = soak(args.count, args.threads, args.seed, args.large, args.backends, not args.no_shipped)
+            found = soak(
+                *(args.count, args.threads, args.seed, args.large, args.backends),
+                shipped=not args.no_shipped,
+                arena=not args.no_arena,
+            )
     if args.json and args.plot_of is None:
         args.json.write_text(json.dumps(found))
     if args.plot:

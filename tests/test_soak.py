@@ -62,6 +62,16 @@ def test_a_leak_of_two_kilobytes_an_operation_is_found_beneath_the_noise_of_an_a
     assert abs(leaking["bytes_per_operation"] - flat["bytes_per_operation"] - 2000) < 1
 
 
+def test_what_is_allocated_is_judged_where_it_is_known() -> None:
+    """Resident memory may grow by pages that are not full, which nothing of ours holds."""
+    memory = 400e6 + 3000 * 500 * np.arange(soak.ROUNDS)
+    assert not soak.verdict(rests(memory))["flat"]
+    allocated = [200_000_000] * soak.ROUNDS
+    assert soak.verdict(rests(memory, allocated=allocated))["flat"]
+    leaking = [200_000_000 + 2000 * 500 * k for k in range(soak.ROUNDS)]
+    assert not soak.verdict(rests(memory, allocated=leaking))["flat"]
+
+
 def test_threads_and_files_that_grow_are_named() -> None:
     memory = np.full(soak.ROUNDS, 400e6)
     assert soak.verdict(rests(memory))["grew"] == []
