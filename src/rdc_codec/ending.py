@@ -30,21 +30,22 @@ class _Ending:
 
     def after_fork(self) -> None:
         """Start anew in a forked process, which has no other threads."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # entered by its lock: see `waiting`
         self._inside = 0
         self._begun = False
         self._mine = threading.local()
 
     def begin(self) -> None:
         """Wait until no thread is inside. Handlers of the end that were registered before may still use everything."""
-        with self._changed:
+        with self._lock:
             self._begun = True
             self._changed.wait_for(lambda: not self._inside, PATIENCE)
 
     def enter(self) -> None:
         depth = getattr(self._mine, "depth", 0)
         if not depth:  # what is within a guarded function goes on
-            with self._changed:
+            with self._lock:
                 ending = self._begun
                 self._inside += not ending
             if ending:
@@ -54,7 +55,7 @@ class _Ending:
     def leave(self) -> None:
         self._mine.depth -= 1
         if not self._mine.depth:
-            with self._changed:
+            with self._lock:
                 self._inside -= 1
                 self._changed.notify_all()
 

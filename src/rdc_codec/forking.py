@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 import weakref
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -21,6 +23,17 @@ _ABANDONED: list[object] = []
 UNFORKED = threading.RLock()
 
 
+@dataclass
+class _Fork:
+    """Says of a fork that is under way whether the lock was taken for it, and whether Ctrl-C came meanwhile."""
+
+    taken: bool
+    interrupted: bool = False
+
+
+_FORKS: list[_Fork] = []
+
+
 def register(thing: Forkable) -> None:
     """Have `after_fork` called in every process that is forked while this object lives."""
     _ALIVE.add(thing)
@@ -31,11 +44,34 @@ def abandon(thing: object) -> None:
     _ABANDONED.append(thing)
 
 
+def _before() -> None:
+    """Take the lock, whatever Ctrl-C raises meanwhile: an exception of this would be printed, and the fork done."""
+    fork = _Fork(taken=not UNFORKED._is_owned())  # type: ignore[attr-defined]
+    _FORKS.append(fork)
+    while not UNFORKED._is_owned():  # type: ignore[attr-defined]
+        try:
+            UNFORKED.acquire()
+        except KeyboardInterrupt:
+            fork.interrupted = True
+
+
+def _in_parent() -> None:
+    fork = _FORKS.pop()
+    if fork.taken:
+        UNFORKED.release()
+    if fork.interrupted:  # again, once this, of which it would be printed as well, is over
+        again = threading.Timer(0.02, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+
+
 def _in_child() -> None:
-    UNFORKED.release()
+    global UNFORKED
+    UNFORKED = threading.RLock()
+    _FORKS.clear()
     for thing in list(_ALIVE):
         thing.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=UNFORKED.acquire, after_in_parent=UNFORKED.release, after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

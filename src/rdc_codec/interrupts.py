@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from . import container
 from .errors import CodecError, DeadlineError, InputError
 from .types import Buffer
+from .waiting import Outcome
 
 Result = TypeVar("Result")
 
@@ -215,17 +216,15 @@ def within(seconds: float | None) -> Iterator[None]:
 def _elsewhere(work: Callable[[], Result], stop: Stop) -> Result:
     context = copy_context()
     context.run(work_under, stop)
-    done = threading.Event()
-    results: list[Result] = []
-    errors: list[BaseException] = []
+    outcome: Outcome[Result] = Outcome()
 
     def do() -> None:
         try:
-            results.append(context.run(work))
+            found = context.run(work)
         except BaseException as error:  # it is raised where the result is waited for
-            errors.append(error)
-        finally:
-            done.set()
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(found)
 
     try:
         try:
@@ -235,10 +234,8 @@ def _elsewhere(work: Callable[[], Result], stop: Stop) -> Result:
             RuntimeError
         ):  # no thread starts any more while the interpreter ends, nor beyond a limit of the system
             do()
-        while not done.wait(min(_STEP, stop.remaining)):
+        while not outcome.wait(min(_STEP, stop.remaining)):
             stop.check()
-        if errors:
-            raise errors.pop()
-        return results.pop()
+        return outcome.result()
     finally:  # also when a signal's handler raises: what was begun has no reader any more
         stop.set()

@@ -6,12 +6,12 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from . import interrupts
 from .ending import guarded
+from .waiting import Outcome
 
 Item = TypeVar("Item")
 Taken = TypeVar("Taken")
@@ -37,18 +37,19 @@ class _Threads:
     def __init__(self, count: int, stop: interrupts.Stop) -> None:
         """Take how many threads there may be, and the stop that all calls end by."""
         self._count, self._stop = count, stop
-        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._calls: deque[tuple[Outcome[Any], Callable[[], Any]]] = deque()
         self._live = 0  # threads that were or are about to be started
         self._serving = 0  # those that have begun
         self._idle = 0  # of these, those that wait for a call
         self._ended = False
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # entered by its lock: see `waiting`
 
-    def submit(self, call: Callable[[], Result]) -> Future[Result]:
+    def submit(self, call: Callable[[], Result]) -> Outcome[Result]:
         """Have a call done. Raises RuntimeError where there is no thread, and none can be started."""
-        future: Future[Result] = Future()
-        with self._changed:
-            self._calls.append((future, call))
+        outcome: Outcome[Result] = Outcome()
+        with self._lock:
+            self._calls.append((outcome, call))
             more = self._idle < len(self._calls) and self._live < self._count
             self._live += more
             self._changed.notify_all()
@@ -57,20 +58,18 @@ class _Threads:
                 # No daemon, whoever asks for it: the end of the process waits for what is in native code.
                 threading.Thread(target=self._serve, name="rdc-batch", daemon=False).start()
             except RuntimeError:
-                with self._changed:
+                with self._lock:
                     self._live -= 1
                     alone = not self._live and bool(self._calls)
                     if alone:
                         self._calls.pop()
                 if alone:
                     raise
-        return future
+        return outcome
 
     def end(self, wait: bool) -> None:
         """Forget calls that were not begun; wait for the others."""
-        with self._changed:
-            for future, _ in self._calls:
-                future.cancel()
+        with self._lock:
             self._calls.clear()
             self._ended = True
             self._changed.notify_all()
@@ -80,10 +79,10 @@ class _Threads:
     def _serve(self) -> None:
         _AT_ONCE.set(self._count)
         interrupts.work_under(self._stop)
-        with self._changed:
+        with self._lock:
             self._serving += 1
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._calls and not self._ended:
                     self._idle += 1
                     self._changed.wait(_LINGER)
@@ -93,13 +92,15 @@ class _Threads:
                     self._serving -= 1
                     self._changed.notify_all()
                     return
-                future, call = self._calls.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(guarded(call)())
-                except BaseException as error:
-                    future.set_exception(error)
-            del future, call  # they hold a picture
+                outcome, call = self._calls.popleft()
+            try:
+                found = guarded(call)()
+            except BaseException as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(found)
+                del found
+            del outcome, call  # they hold a picture
 
 
 def in_order(
@@ -118,7 +119,7 @@ def in_order(
 
     Where no thread can be started, as after the end of the main thread, `work` is done by the one that takes results.
     """
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Outcome[Result]] = deque()
     stop = interrupts.Stop(parent=interrupts.current())
     threads = _Threads(workers, stop)
     patient = True
@@ -148,12 +149,12 @@ def in_order(
         threads.end(wait=patient)
 
 
-def _begun(threads: _Threads, work: Callable[[Taken], Result], taken: Taken) -> Future[Result]:
+def _begun(threads: _Threads, work: Callable[[Taken], Result], taken: Taken) -> Outcome[Result]:
     """Return the result to come of one of the threads or, where there are none, of this one."""
     try:
         return threads.submit(functools.partial(work, taken))
     except RuntimeError:
-        done: Future[Result] = Future()
+        done: Outcome[Result] = Outcome()
         try:
             done.set_result(guarded(work)(taken))
         except Exception as error:
