@@ -552,7 +552,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
         allocated = [rest["allocated"] / MEGA for rest in found["rests"]]
         axes.plot(xs, allocated, "s-", color="C2", markersize=4, label="allocated, at rest")
     axes.set(xlabel="operations", ylabel="memory, MB", ylim=(0, None), xlim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
