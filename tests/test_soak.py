@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory, threads and files are read from Linux")
 def test_nothing_stays_of_a_thousand_operations(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.soak", "--count", "1000", "--large", "1"]
+    command = [sys.executable, "-m", "benchmarks.soak", "--count", "1000", "--large", "1", "--no-arena"]
     found, drawn = tmp_path / "found.json", tmp_path / "memory.png"
     done = subprocess.run(
         [*command, "--json", str(found), "--plot", str(drawn)], cwd=ROOT, capture_output=True, text=True

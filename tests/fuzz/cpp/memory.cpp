@@ -11,7 +11,10 @@
 #define RDC_COUNTED 1
 #endif
 #ifdef RDC_COUNTED
-#include <sanitizer/allocator_interface.h>
+// Of <sanitizer/allocator_interface.h>, which GCC does not bring.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void*, size_t),
+                                                         void (*freed)(const volatile void*));
+extern "C" size_t __sanitizer_get_allocated_size(const volatile void* memory);
 #endif
 
 namespace fuzz {
@@ -28,8 +31,7 @@ void allocated(const volatile void*, size_t size) {
 }
 
 void freed(const volatile void* memory) {
-  if (t_counting && memory)
-    t_live -= static_cast<ptrdiff_t>(__sanitizer_get_allocated_size(const_cast<const void*>(memory)));
+  if (t_counting && memory) t_live -= static_cast<ptrdiff_t>(__sanitizer_get_allocated_size(memory));
 }
 
 const bool g_installed = __sanitizer_install_malloc_and_free_hooks(allocated, freed) != 0;
