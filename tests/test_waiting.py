@@ -49,8 +49,8 @@ def compute(seconds: float) -> None:
         pass
 
 
-def interrupted(lock: Any, call: Callable[[], object]) -> None:
-    """Make a call that has to wait for a lock, and is interrupted once it has it."""
+def interrupted(lock: Any, call: Callable[[], object], after: float = 0.4) -> None:
+    """Make a call that has to wait 0.2 s for a lock, and is interrupted once it has it (or earlier)."""
     held = threading.Lock()
     held.acquire()
 
@@ -63,7 +63,7 @@ def interrupted(lock: Any, call: Callable[[], object]) -> None:
     thread = threading.Thread(target=other)
     thread.start()
     held.acquire()
-    signal.setitimer(signal.ITIMER_REAL, 0.4)
+    signal.setitimer(signal.ITIMER_REAL, after)
     with pytest.raises(KeyboardInterrupt):
         call()
         compute(0.5)
@@ -145,25 +145,14 @@ def test_a_fork_that_is_interrupted_while_a_session_is_made_is_told(after: float
     """Without the lock, the child would have the other one's locks and threads, and wait for ever."""
     thing = Registered()
     forking.register(thing)
-    held = threading.Lock()
-    held.acquire()
 
-    def other() -> None:
-        with forking.UNFORKED:
-            held.release()
-            time.sleep(0.2)
-        compute(0.4)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    held.acquire()
-    signal.setitimer(signal.ITIMER_REAL, after)
-    with pytest.raises(KeyboardInterrupt):
+    def fork() -> None:
         if not os.fork():
             free = forking.UNFORKED.acquire(timeout=1)
             os._exit(0 if thing.told and free else 1)
-        time.sleep(1)
-    thread.join()
+        time.sleep(1)  # Ctrl-C comes again
+
+    interrupted(forking.UNFORKED, fork, after)
     _, status = os.waitpid(-1, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert not thing.told and not forking._FORKS
