@@ -1,14 +1,17 @@
-"""Measures what fp16 graphs cost: streams of either precision read by both, and PSNR to the original.
+"""Measures what fp16 and bf16 cost: streams of either precision read by both, and PSNR to the original.
 
-python -m benchmarks.fp16 --data DIR [--largest N | --flattest N] [--products] [--tf32] [--limit N] [--model BUNDLE]
+python -m benchmarks.fp16 --data DIR [--largest N | --flattest N] [--bf16 | --products] [--tf32] [--limit N]
+    [--model BUNDLE]
 
 For each quality: bytes of fp16 encoding against fp32, streams whose symbols depend on the reader (none may), and how
 PSNR changes from fp32 at both ends to fp16 at both, at the encoder alone, at the decoder alone, in dB, the mean and the
-worst photo. --largest: only the N photos with the largest symbols at quality 100; --flattest: with the fewest bits a
-pixel, where quantisation is finest against the signal.
+worst photo. --bf16: the same nodes in bf16, as `Codec(precision="fast")` has them in OpenVINO. --largest: only the N
+photos with the largest symbols at quality 100; --flattest: with the fewest bits a pixel, where quantisation is finest
+against the signal.
 
 On the CPU, where ONNX Runtime computes fp16 graphs in fp32 and leaves out most of the rounding between layers: it is
-put in as explicit casts here, so values are those that a GPU stores. Sums inside a layer are fp32, as in tensor cores.
+put in as explicit casts here, so values are those that a GPU stores, or a processor with bf16. Sums inside a layer are
+fp32, as in tensor cores.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from rdc_codec import Codec
 
 QUALITIES = (0, 25, 50, 75, 100)
 WORST_CHANGE = -0.05  # dB
-FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+FLOAT, HALF, BRAIN = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 
 
 def truncate(model: onnx.ModelProto) -> None:
@@ -102,14 +105,43 @@ def rounded(model: onnx.ModelProto, tf32: bool = False) -> onnx.ModelProto:
     return made
 
 
-def half_codec(full: Codec, folder: Path, tf32: bool = False, as_products: bool = False) -> Codec:
+def to_bf16(values: np.ndarray) -> np.ndarray:
+    """Round float32 values to the 8 bits of bf16, to the nearest, ties to even."""
+    bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
+    up = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return ((bits + up) & np.uint32(0xFFFF0000)).view(np.float32).reshape(np.shape(values))
+
+
+def rounded_to_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Make an fp32 graph with the values of one whose nodes are in bf16 where those of `to_half` are in fp16."""
+    half = to_half(model)
+    narrow = {t.name for t in half.graph.initializer if t.data_type == HALF}
+    weights = {f"{t.name}_half": t for t in model.graph.initializer}
+    made = rounded(half)
+    for tensor in made.graph.initializer:
+        if tensor.name in narrow:  # of the fp32 ones: those that are rounded to fp16 would be rounded twice
+            values = to_bf16(numpy_helper.to_array(weights[tensor.name]))
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for node in made.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == HALF:
+                attribute.i = BRAIN
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+def half_codec(
+    full: Codec, folder: Path, tf32: bool = False, as_products: bool = False, bf16: bool = False
+) -> Codec:
     """Make a codec of the fp16 graphs of a model, with values as on a GPU.
 
     folder: to put them in. tf32: for their fp32 convolutions. as_products: 1x1 convolutions are matrix products,
-    rounded before the bias is added and once more after it.
+    rounded before the bias is added and once more after it. bf16: instead of fp16, as on a processor that has it.
     """
 
     def convert(model: onnx.ModelProto) -> onnx.ModelProto:
+        if bf16:
+            return rounded_to_bf16(model)
         half = to_half(model)
         return rounded(conv1x1_as_matmul(half) if as_products else half, tf32)
 
@@ -155,9 +187,13 @@ def main(argv: list[str] | None = None) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--largest", type=int, help="only so many photos, those with the largest symbols")
     which.add_argument("--flattest", type=int, help="only so many photos, those with the fewest bits a pixel")
-    parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--bf16", action="store_true", help="bf16 instead of fp16")
+    how.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
     parser.add_argument("--tf32", action="store_true", help="fp32 convolutions of fp16 graphs in TF32")
     args = parser.parse_args(argv)
+    if args.tf32 and args.bf16:
+        parser.error("TF32 is of a GPU, bf16 of a processor")
     full = Codec(args.model)
     pictures = [rgb for _, rgb in photos(args.data, args.limit)]
     if most := args.largest or args.flattest:
@@ -165,7 +201,7 @@ def main(argv: list[str] | None = None) -> None:
         order = np.argsort([by(full, rgb) for rgb in tqdm(pictures, desc="choosing", file=sys.stderr)])
         pictures = [pictures[k] for k in order[::-1][:most]]
     with tempfile.TemporaryDirectory() as folder:
-        half = half_codec(full, Path(folder) / "half", args.tf32, args.products)
+        half = half_codec(full, Path(folder) / "half", args.tf32, args.products, args.bf16)
         rows = [[float(quality), *measure(full, half, pictures, quality)] for quality in QUALITIES]
     header = ["quality", "bytes, %", "streams with other symbols"]
     header += [f"{way}, {what} dB" for way in ("both", "encoder", "decoder") for what in ("mean", "worst")]

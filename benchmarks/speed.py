@@ -1,6 +1,7 @@
 """Measures how fast pictures are coded, stage by stage, by every backend that works here, peers in the same run.
 
     python -m benchmarks.speed [--sizes 512x768 1080x1920] [--threads 1 2] [--backends NAME ...] [--peers] [--plot PNG]
+        [--precisions exact fast]
 
 A row is the median of a few codings of one photo. `networks` is the backend's share; `pixels` is padding, change of
 sign and cropping; `integers` the integer networks that choose tables, `rans` the entropy coder proper, `container`
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import statistics
@@ -36,6 +38,7 @@ from export.to_engine import parse_size
 from rdc_codec import Codec, container, entropy_coding, native, pixels
 from rdc_codec.backends import NAMES, Backend, BackendOptions, create
 from rdc_codec.backends.base import Inputs
+from rdc_codec.backends.precision import Precision
 from rdc_codec.bundle import HYPER_STRIDE, PASSES, SYMBOL_LIMIT, Branch, Bundle
 from rdc_codec.codec import Layers
 from rdc_codec.errors import BackendError
@@ -131,10 +134,21 @@ def parsing_ms(codec: Codec, stream: bytes, rounds: int, threads: int) -> dict[s
 
 
 def of_backend(
-    bundle: Bundle, name: str, picture: np.ndarray, threads: int, quality: float, rounds: int
+    bundle: Bundle,
+    name: str,
+    picture: np.ndarray,
+    threads: int,
+    quality: float,
+    rounds: int,
+    precision: Precision = "exact",
 ) -> Iterator[Row]:
     """Measure both ways and both kinds of stream. Raises BackendError where the backend does not work here."""
-    timed = Timed(create(name, bundle, BackendOptions(threads=threads if name in ON_CPU else None)))
+    options = BackendOptions(threads=threads if name in ON_CPU else None, precision=precision)
+    timed = Timed(create(name, bundle, options))
+    if precision == "fast":
+        if timed.info.precision == "fp32":
+            raise BackendError(f"{timed.info.device} is not faster than exact")
+        name = f"{name} {timed.info.precision}"
     codec = Codec(bundle, backend=timed)
     height, width = picture.shape[:2]
     padded = pixels.to_tensor(picture, HYPER_STRIDE)
@@ -284,6 +298,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", help="bundle (default: the shipped one)")
     parser.add_argument("--backends", nargs="*", choices=NAMES[1:], help="(default: those that work)")
+    parser.add_argument("--precisions", nargs="+", choices=["exact", "fast"], default=["exact"])
     parser.add_argument("--data", help="folder of photos (default: those of scikit-image)")
     parser.add_argument(
         "--sizes", nargs="+", type=parse_size, default=[(512, 768), (1080, 1920)], metavar="HxW"
@@ -307,13 +322,13 @@ def main(argv: list[str] | None = None) -> None:
     for height, width in tqdm(args.sizes, unit="size", file=sys.stderr):
         picture = frames(args.data, height, width, 1)[0]
         for threads in args.threads:
-            for name in args.backends or NAMES[1:]:
+            for name, precision in itertools.product(args.backends or NAMES[1:], args.precisions):
                 try:
-                    rows += of_backend(bundle, name, picture, threads, args.quality, args.rounds)
+                    rows += of_backend(bundle, name, picture, threads, args.quality, args.rounds, precision)
                 except BackendError as error:
                     if args.backends:
                         raise SystemExit(f"error: {error}") from error
-                    print(f"no {name}: {error}", file=sys.stderr)
+                    print(f"no {name}, {precision}: {error}", file=sys.stderr)
             if args.peers:
                 rows += of_compressai(picture, threads, args.rounds)
         if args.peers:

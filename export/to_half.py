@@ -3,19 +3,14 @@
 Needs NumPy, onnx and the runtime, not PyTorch.
 
 They are strongly typed, as TensorRT 11 wants them. Both identities stay: streams are the same ones, and pictures
-those of the same model. The branches of residual blocks, hyper-synthesis and the predictors of means up to their last
-layers compute in fp16: more than four fifths of the arithmetic. What carries the picture itself from
-pixels to symbols and back stays fp32: stem, sums of the residual blocks, down, up and head of analysis and synthesis,
-gains, the means subtracted then, the decoded latent. The 11 bits of fp16 are less than a flat picture at 48 dB needs:
-it lost up to 0.17 dB. And so does hyper-analysis: another hyper-latent is another mean for everything, which moved
-small streams by 0.1 dB either way. The `rdc` operations take either type.
+those of the same model. Which nodes compute in fp16 is what `rdc_codec.backends.precision` says. The `rdc` operations
+take either type.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -30,14 +25,10 @@ if __package__ in (None, ""):  # run as a script from a clone
 
 from export.bundle_writer import MANIFEST, WeightsFile, new_bundle, sha256_of, write_graph, write_manifest
 from export.errors import ExportError
+from rdc_codec.backends.precision import reduced_nodes
 from rdc_codec.bundle import DEFAULT, WEIGHTS, Bundle
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-FOLLOWING = {"LeakyRelu", "DepthToSpace", "Concat"}  # run in fp16 if any input is fp16
-ARITHMETIC = {"Add", "Sub", "Mul"}  # run in fp16 only if all inputs are
-EXACT = re.compile(  # of weights: see above
-    r"\.(analysis|synthesis)\.(stem|down|up|head)\.|\.hyper_analysis\.|\.mean\.(first|heads)\."
-)
 
 
 class _Converter:
@@ -70,22 +61,10 @@ class _Converter:
             self.types[self.cast[key]] = wanted
         return self.cast[key]
 
-    def wanted(self, node: onnx.NodeProto) -> int:
-        """Return the type that a node computes in."""
-        moving = [n for n in node.input if n and n not in self.constants]
-        floats = [self.types[n] for n in moving if self.types.get(n, 0) in (FLOAT, HALF)]
-        if node.op_type == "Conv":
-            return FLOAT if EXACT.search(node.input[1]) else HALF
-        if node.op_type in FOLLOWING and HALF in floats:
-            return HALF
-        if node.op_type in ARITHMETIC and floats:
-            return HALF if all(t == HALF for t in floats) else FLOAT
-        return FLOAT
-
     def convert(self) -> None:
-        for node in self.graph.node:
-            wanted = self.wanted(node)
-            node = onnx.NodeProto.FromString(node.SerializeToString())
+        for given, reduced in zip(self.graph.node, reduced_nodes(self.graph), strict=True):
+            wanted = HALF if reduced else FLOAT
+            node = onnx.NodeProto.FromString(given.SerializeToString())
             for k, name in enumerate(node.input):
                 node.input[k] = self.as_type(name, wanted)
             self.nodes.append(node)

@@ -33,7 +33,7 @@ def test_auto_takes_what_works_and_says_why() -> None:
         assert "no tensorrt: no engines in" in info.why and "no onnxruntime-cuda: " in info.why
         assert info.device == "CPUExecutionProvider"
     assert info.name in NAMES[1:] and info.why.endswith("the best that works")
-    assert str(info).startswith(f"{info.name} on {info.device} (")
+    assert str(info).startswith(f"{info.name} in fp32 on {info.device} (")
 
 
 def test_a_backend_asked_for_by_name_is_that_one_or_an_error(tmp_path: Path) -> None:

@@ -233,6 +233,15 @@ def test_streams_cut_within_header_or_primary(size, stream, stream_bytes, tmp_pa
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_precision_is_the_codecs(precision, photo, tmp_path):
+    stream, shown = tmp_path / "a.rdc", tmp_path / "a.png"
+    options = ["--precision", precision, "--model", TINY]
+    assert rdc("encode", photo, "-o", stream, *options).exit_code == 0
+    assert rdc("decode", stream, "-o", shown, *options).exit_code == 0
+    assert stream.stat().st_size < shown.stat().st_size
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -259,6 +268,7 @@ def test_bad_encode_options(options, photo, tmp_path):
         ["encode"],
         ["encode", "in.png"],
         ["encode", "in.png", "-o", "out.rdc", "--threads", "0"],
+        ["encode", "in.png", "-o", "out.rdc", "--precision", "half"],
         ["encode", "in.png", "-o", "out.rdc", "--quality", "best"],
         ["decode", "in.rdc", "-o", "out.png", "--layers", "-1"],
         ["info"],

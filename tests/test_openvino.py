@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import pickle
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +15,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import openvino
 import pytest
 from conftest import TINY
+from onnx import inliner
+from openvino import opset13, passes
 
+from benchmarks.common import psnr
+from export.to_half import copy_bundle
 from rdc_codec import Codec
+from rdc_codec.backends.openvino import CONVOLUTION, has_bf16, kept_in_fp32
+from rdc_codec.backends.precision import Precision, reduced_nodes
 from rdc_codec.bundle import DEFAULT
 from rdc_codec.errors import BackendError, CorruptError, DeadlineError, InputError
 
@@ -104,7 +113,10 @@ def test_results_are_the_callers_own(codec: Codec, photo: np.ndarray) -> None:
     assert np.array_equal(first, kept)
 
 
-def test_precision_is_always_said(codec: Codec, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", [None, "exact"])
+def test_precision_is_always_said(
+    precision: Precision | None, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenVINO takes bf16 by itself where a processor has it; pictures would differ from machine to machine."""
     settings: list[dict] = []
     compile_model = openvino.Core.compile_model
@@ -114,8 +126,106 @@ def test_precision_is_always_said(codec: Codec, photo: np.ndarray, monkeypatch: 
         return compile_model(self, model, device, config)
 
     monkeypatch.setattr(openvino.Core, "compile_model", spy)
-    Codec(TINY, backend="openvino").encode(photo)
+    codec = Codec(TINY, backend="openvino", precision=precision)
+    codec.encode(photo)
     assert [s["INFERENCE_PRECISION_HINT"] for s in settings] == ["f32"]
+    assert codec.backend.precision == "fp32" and " in fp32 on CPU" in str(codec.backend)
+
+
+def loaded(graph: str) -> tuple[openvino.Core, openvino.Model, list[str]]:
+    """Return a graph of the shipped model as OpenVINO reads it, and the nodes of it that may compute in bf16."""
+    exported = onnx.load(str(DEFAULT / f"{graph}.onnx"))
+    core = openvino.Core()
+    model = core.read_model(inliner.inline_local_functions(exported).SerializeToString())
+    may = zip(exported.graph.node, reduced_nodes(exported.graph), strict=True)
+    return core, model, [node.name for node, reduced in may if reduced]
+
+
+def is_marked(node: openvino.Node) -> bool:
+    return any("DisablePrecisionConversion" in name for name in node.get_rt_info())
+
+
+@pytest.mark.parametrize("graph", ["encode_full", "decode_full", "decode_people", "decode_base"])
+def test_what_carries_the_picture_is_marked_to_stay_fp32(graph: str) -> None:
+    core, model, may = loaded(graph)
+    marked = kept_in_fp32(core, model, may)
+    convolutions = {
+        node.get_friendly_name().removesuffix(CONVOLUTION): is_marked(node)
+        for node in marked.get_ops()
+        if node.get_type_name() in ("Convolution", "GroupConvolution")
+    }
+    exact = {name for name, kept in convolutions.items() if kept}
+    assert exact and exact == {name for name in convolutions if name not in may}
+    assert any(".synthesis.head" in name for name in exact) and len(exact) < 0.2 * len(convolutions)
+    others = [n for n in marked.get_ops() if n.get_type_name() in ("Add", "Multiply", "Select", "Divide")]
+    assert any(is_marked(node) for node in others)
+
+
+def test_openvino_knows_what_the_mark_means() -> None:
+    """Its own conversion of types leaves marked nodes alone."""
+    parameter = opset13.parameter([1, 4], np.int32, "x")
+    both = [opset13.convert(parameter, "f32", name=name) for name in ("first", "second")]
+    model = kept_in_fp32(openvino.Core(), openvino.Model(both, [parameter]), ["second"])
+    manager = passes.Manager()
+    manager.register_pass(passes.ConvertFP32ToFP16())
+    manager.run_passes(model)
+    types = {node.get_friendly_name(): node.get_output_element_type(0) for node in model.get_ops()}
+    assert types["first"] == openvino.Type.f32 and types["second"] == openvino.Type.f16
+
+
+@pytest.mark.parametrize("quality", [0, 100])
+def test_marks_change_nothing_where_all_is_fp32(quality: float, photo: np.ndarray) -> None:
+    """Inputs, outputs and weights go through a file of OpenVINO's and come back."""
+    plain, marked = (Codec(DEFAULT, backend="openvino") for _ in range(2))
+    marked._backend._reduced = True
+    stream = plain.encode(photo, quality)
+    assert marked.encode(photo, quality) == stream
+    assert np.array_equal(marked.decode(stream), plain.decode(stream))
+
+
+def has_bf16_here() -> bool:
+    return has_bf16(openvino.Core(), "CPU")
+
+
+@pytest.mark.skipif(has_bf16_here(), reason="this processor has bf16")
+def test_fast_is_fp32_where_the_processor_has_nothing_faster(photo: np.ndarray) -> None:
+    fast, exact = (Codec(TINY, backend="openvino", precision=p) for p in ("fast", "exact"))
+    assert fast.backend.precision == "fp32"
+    assert np.array_equal(fast.decode(fast.encode(photo)), exact.decode(exact.encode(photo)))
+    automatic = Codec(TINY, precision="fast").backend
+    assert automatic.name == "onnxruntime" and re.search("no openvino: CPU.* has no bf16", automatic.why)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_bf16_here(), reason="this processor has no bf16")
+def test_fast_costs_next_to_nothing(photos: list[np.ndarray]) -> None:
+    fast, exact = (Codec(DEFAULT, backend="openvino", precision=p) for p in ("fast", "exact"))
+    assert fast.backend.precision == "bf16" and Codec(precision="fast").backend.name == "openvino"
+    lost = []
+    for photo in photos:
+        for quality in (0, 25, 50, 75, 100):
+            streams = [codec.encode(photo, quality) for codec in (exact, fast)]
+            for stream in streams:
+                ours, theirs = exact.symbols(stream), fast.symbols(stream)
+                assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+            before, after = (psnr(photo, c.decode(s)) for c, s in zip((exact, fast), streams, strict=True))
+            lost.append(before - after)
+    assert np.mean(lost) <= 0.02 and max(lost) <= 0.05
+
+
+def test_precision_is_exact_fast_or_left_to_the_bundle(tmp_path: Path, photo: np.ndarray) -> None:
+    with pytest.raises(InputError, match="precision must be"):
+        Codec(TINY, precision="fp16")
+    with pytest.raises(InputError, match="precision are for backends that are made by name"):
+        Codec(TINY, Codec(TINY)._backend, precision="exact")
+    copy_bundle(TINY, tmp_path / "half", "fp16")
+    with pytest.raises(InputError, match="are fp16, precision='exact' needs fp32"):
+        Codec(tmp_path / "half", precision="exact")
+    half = Codec(tmp_path / "half")
+    assert half.backend.precision == "fp16" and pickle.loads(pickle.dumps(half)).backend == half.backend
+    fast = Codec(TINY, backend="onnxruntime", precision="fast")
+    assert fast.backend.precision == "fp32", "nothing faster on a CPU"
+    assert pickle.loads(pickle.dumps(fast))._made_of["precision"] == "fast"
 
 
 def test_what_was_compiled_is_kept_where_asked_for(tmp_path: Path, photo: np.ndarray) -> None:

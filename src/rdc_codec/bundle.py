@@ -162,7 +162,8 @@ class Bundle:
 
     sha256: SHA-256 of manifest.json in hexadecimal, and so of the whole bundle: the manifest has the SHA-256 of every
     other file. parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name ->
-    tensors. primary, auxiliary (None in a single-branch model): see `Branch`.
+    tensors. primary, auxiliary (None in a single-branch model): see `Branch`. precision: "fp32", or "fp16" where
+    most of the graphs' arithmetic is (export/to_half.py).
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, sha256: str | None = None) -> None:
@@ -238,6 +239,9 @@ class Bundle:
         found = read_arrays((self.path / "tables.npz").read_bytes())
         self.parse_id = bytes.fromhex(manifest["parse_id"])
         self.picture_id = bytes.fromhex(manifest["picture_id"])
+        self.precision: str = manifest.get("precision", "fp32")
+        if self.precision not in ("fp32", "fp16"):
+            raise ValueError(f"precision is {self.precision!r}, this runtime knows fp32 and fp16")
         if identity(found, manifest["parsing"]) != self.parse_id:
             raise ValueError("tables.npz is not the one that parse_id names")
         strides = {"pixels": HYPER_STRIDE // 8, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE}

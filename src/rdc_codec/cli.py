@@ -24,12 +24,15 @@ from .container import MAX_SIDE, number_within, to_fixed
 from .errors import CodecError, InputError
 from .files import STDIO
 from .jobs import Job, Made, Problem
+from .options import BACKEND, PRECISION
 from .pixels import Background, Rules
 from .rates import MAX_PSNR, aim_of
 from .service.command import serve
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from .backends.precision import Precision
 
 STREAM_SUFFIX = ".rdc"
 PICTURE_SUFFIX = ".png"
@@ -231,7 +234,6 @@ _MODEL = click.option(
     type=_Path(),
     help="Bundle to use, not the shipped one.",
 )
-_BACKEND = click.option("--backend", default="auto", show_default=True, help="Where the networks run.")
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores).")
 _MAX_PIXELS = click.option(
     "--max-pixels",
@@ -300,7 +302,8 @@ main.add_command(serve)
     help="Store pictures without loss that would have fewer dB than this.",
 )
 @_MODEL
-@_BACKEND
+@BACKEND
+@PRECISION
 @_THREADS
 @_MAX_PIXELS
 @_JOBS
@@ -327,6 +330,7 @@ def encode(
     min_psnr: float | None,
     model: Path | None,
     backend: str,
+    precision: Precision | None,
     threads: int | None,
     max_pixels: int,
     at_once: int | None,
@@ -358,7 +362,7 @@ def encode(
     planned, problems = _plan(
         inputs, output, STREAM_SUFFIX, picture_files.readable_suffixes(), keep_suffix, as_json
     )
-    codec = _codec(model, backend, threads)
+    codec = _codec(model, backend, threads, precision)
     codec.max_pixels = max_pixels
     taken = Rules(background, convert, to_8bit)
 
@@ -424,7 +428,8 @@ def encode(
     help="Quality that jpg, webp and avif are written with (default: Pillow's).",
 )
 @_MODEL
-@_BACKEND
+@BACKEND
+@PRECISION
 @_THREADS
 @_MAX_PIXELS
 @_JOBS
@@ -445,6 +450,7 @@ def decode(
     picture_quality: int | None,
     model: Path | None,
     backend: str,
+    precision: Precision | None,
     threads: int | None,
     max_pixels: int,
     at_once: int | None,
@@ -463,7 +469,7 @@ def decode(
     """
     suffix = PICTURE_SUFFIX if picture_format is None else f".{picture_format}"
     planned, problems = _plan(inputs, output, suffix, {STREAM_SUFFIX}, keep_suffix, as_json)
-    codec = _codec(model, backend, threads)
+    codec = _codec(model, backend, threads, precision)
     codec.max_pixels = max_pixels
 
     def work(job: Job) -> Made:
@@ -620,9 +626,11 @@ def dials_of(
     return asked | targets | {"share": share, "layers": layers}
 
 
-def _codec(model: Path | None, backend: str = "auto", threads: int | None = None) -> Codec:
+def _codec(
+    model: Path | None, backend: str = "auto", threads: int | None = None, precision: Precision | None = None
+) -> Codec:
     try:
-        return Codec(model, backend=backend, threads=threads)
+        return Codec(model, backend=backend, threads=threads, precision=precision)
     except (CodecError, OSError) as error:
         raise BadInput(files.one_line(error)) from None
 

@@ -34,6 +34,7 @@ from .attachments import Attachments
 from .backends import BackendInfo
 from .backends.base import Backend, Inputs, number
 from .backends.gpu_pool import GpuBackend
+from .backends.precision import Precision
 from .bundle import HYPER_STRIDE, Bundle, folder_named
 from .container import ID_BYTES, MAX_SIDE, ChunkType, Header, from_fixed, number_within, to_fixed
 from .entropy_coding import Symbols
@@ -150,8 +151,11 @@ class Codec:
     for the networks instead. device: number of the GPU (None: that of the calling thread's CUDA context, which is used
     as it is, else the first); for OpenVINO the name of a device ("CPU", "GPU.0"). providers, provider_options: those of
     an onnxruntime.InferenceSession, to run the networks on other devices through ONNX Runtime. cache_dir: folder where
-    OpenVINO keeps what it compiled, for a faster next start (None: nothing is written). sha256: of the bundle to be
-    used (`Codec.bundle.sha256`), 64 hexadecimal digits: another one is a WrongModelError.
+    OpenVINO keeps what it compiled, for a faster next start (None: nothing is written). precision: "exact" (all in
+    fp32: pictures of any two backends differ by at most one grey level, where they differ at all), "fast" (bf16 in
+    OpenVINO where the processor has it, except for what carries the picture: docs/results.md says what that costs; fp32
+    elsewhere) or None (as the bundle's graphs are, fp32 for the shipped one); symbols are parsed the same in all.
+    sha256: of the bundle to be used (`Codec.bundle.sha256`), 64 hexadecimal digits: another one is a WrongModelError.
     cuda_graphs: repeat what the GPU does for a size as one CUDA graph; off, it takes more of the CPU, but no other
     thread that waits for the whole device can meet a capture, in which that is an error (docs/backends.md).
 
@@ -175,6 +179,7 @@ class Codec:
         provider_options: Sequence[Mapping[str, Any]] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         sha256: str | None = None,
+        precision: Precision | None = None,
     ) -> None:
         if model is not None and not isinstance(model, str | os.PathLike | Bundle):
             raise InputError(f"model must be the path of a bundle, a Bundle or None, got {model!r}")
@@ -193,6 +198,7 @@ class Codec:
             providers,
             provider_options,
             cache_dir,
+            precision,
         )
         self._backend = backends.create(backend, self.bundle, options)
         self._turn = threading.Lock()
@@ -209,6 +215,7 @@ class Codec:
             "provider_options": provider_options,
             "cache_dir": cache_dir,
             "sha256": sha256,
+            "precision": precision,
         }
         forking.register(self)
 
@@ -224,7 +231,7 @@ class Codec:
 
     @property
     def backend(self) -> BackendInfo:
-        """Tells which backend is in use, on which device, and why it was taken; as a string it is a sentence."""
+        """Tells which backend is in use, on which device, in which precision, and why; as a string it is a sentence."""
         return self._backend.info
 
     def _coding_threads(self) -> int:

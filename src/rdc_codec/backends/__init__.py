@@ -9,6 +9,7 @@ from ..bundle import Bundle
 from ..errors import BackendError, CorruptError, InputError, LimitError
 from .base import Backend, BackendInfo, BackendOptions
 from .gpu_pool import GpuBackend
+from .precision import checked
 
 __all__ = ["NAMES", "Backend", "BackendInfo", "BackendOptions", "create"]
 
@@ -18,9 +19,11 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
 
     Raises BackendError for a name that is unknown or a backend that is missing: there is no silent fallback. "auto"
     tries backends, the best first, those on a GPU on a picture of the smallest size, and its info says what was
-    wrong with the better ones. OpenVINO is taken by name alone. Raises InputError where an object is no backend, or
-    where options are given for it or for another backend than theirs.
+    wrong with the better ones. It takes OpenVINO only where the codec may be "fast" and the processor has bf16.
+    Raises InputError where an object is no backend, where options are given for it or for another backend than theirs,
+    or where a bundle in fp16 should be "exact".
     """
+    checked(options.precision)
     if not isinstance(backend, str):
         return _given(backend, options)
     if backend not in NAMES:
@@ -34,14 +37,18 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
         raise InputError("provider_options belong to providers, which are missing")
     if options.providers is not None and backend not in ("auto", "onnxruntime"):
         raise InputError(f"providers are for onnxruntime, not for {backend}")
+    if options.precision == "exact" and bundle.precision != "fp32":
+        raise InputError(
+            f"the graphs of {bundle.path} are {bundle.precision}, precision='exact' needs fp32 ones"
+        )
     if backend != "auto":
         return _MAKERS[backend](bundle, options)
     missing = []
-    # Who names providers has chosen ONNX Runtime.
-    candidates = _AUTOMATIC if options.providers is None else ("onnxruntime",)
-    for candidate in candidates:
+    for candidate in _candidates(options):
         try:
             made = _MAKERS[candidate](bundle, options)
+            if candidate == "openvino" and made.info.precision != "bf16":
+                raise BackendError(f"{made.info.device} has no bf16")
             if isinstance(made, GpuBackend):
                 made.try_out()
         except (BackendError, CorruptError, LimitError) as error:  # damaged engines, a GPU without room
@@ -53,13 +60,22 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
     raise BackendError("; ".join(missing))
 
 
+def _candidates(options: BackendOptions) -> tuple[str, ...]:
+    if options.providers is not None:  # who names them has chosen ONNX Runtime
+        return ("onnxruntime",)
+    # OpenVINO in fp32 is faster than ONNX Runtime for some graphs and slower for others (docs/performance.md).
+    # And who gives it options of its own has chosen it before OpenVINO, who numbers a GPU something else than a CPU.
+    fast = options.precision == "fast" and options.session_options is None and options.device is None
+    return tuple(name for name in _MAKERS if fast or name != "openvino")
+
+
 def _given(backend: Backend, options: BackendOptions) -> Backend:
     if missing := [name for name in ("info", "parallel", "run") if not hasattr(backend, name)]:
         raise InputError(f"backend must be a name or a Backend; {type(backend).__name__} has no {missing[0]}")
     if options != BackendOptions():
         raise InputError(
-            "threads, session_options, device, cuda_graphs, providers, provider_options and cache_dir are for "
-            "backends that are made by name"
+            "threads, session_options, device, cuda_graphs, providers, provider_options, cache_dir and precision are "
+            "for backends that are made by name"
         )
     return backend
 
@@ -97,6 +113,4 @@ _MAKERS: dict[str, Callable[[Bundle, BackendOptions], Backend]] = {
     "openvino": _openvino,
     "onnxruntime": _onnx,
 }
-# OpenVINO in fp32 is faster than ONNX Runtime for some graphs and slower for others (docs/performance.md).
-_AUTOMATIC = ("tensorrt", "onnxruntime-cuda", "onnxruntime")
 NAMES = ("auto", *_MAKERS)

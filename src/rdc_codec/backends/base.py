@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .precision import Precision
+
 Inputs = Mapping[str, Any]  # name of the tensor -> array; "pixels" may be a picture in GPU memory
 
 
@@ -21,15 +23,17 @@ def number(value: float) -> np.ndarray:
 class BackendInfo:
     """Says what a codec's networks run on.
 
-    name: what a caller asks for it by. device: what it runs on. why: the reason why it was taken.
+    name: what a caller asks for it by. device: what it runs on. why: the reason why it was taken. precision: "fp32", or
+    what most of the arithmetic is in, "fp16" or "bf16"; what carries the picture is fp32 always.
     """
 
     name: str
     device: str
     why: str
+    precision: str = "fp32"
 
     def __str__(self) -> str:
-        return f"{self.name} on {self.device} ({self.why})"
+        return f"{self.name} in {self.precision} on {self.device} ({self.why})"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class BackendOptions:
     """Says what a codec asks of its backend; the fields are arguments of `rdc_codec.Codec`.
 
     threads is for engines on the CPU; session_options, providers and provider_options are for ONNX Runtime; device is
-    the number of a GPU, or a name for OpenVINO, which cache_dir is for; cuda_graphs is for a GPU.
+    the number of a GPU, or a name for OpenVINO, which cache_dir is for; cuda_graphs is for a GPU. precision is for all.
     """
 
     threads: int | None = None
@@ -47,6 +51,7 @@ class BackendOptions:
     providers: Sequence[Any] | None = None
     provider_options: Sequence[Mapping[str, Any]] | None = None
     cache_dir: str | None = None
+    precision: Precision | None = None
 
     @property
     def gpu(self) -> int | None:

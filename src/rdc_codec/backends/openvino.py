@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -12,13 +16,16 @@ from ..bundle import Bundle
 from ..errors import BackendError, InputError, LimitError, _text_of
 from .base import BackendInfo, BackendOptions, Inputs, is_out_of_memory
 from .ort_cpu import LARGE_BYTES, checked_path
+from .precision import reduced_nodes
 
 if TYPE_CHECKING:
     import openvino
 
 NAME = "openvino"
 # Never left to the device: on processors with bf16 OpenVINO takes that by itself, and pictures would be others.
-PRECISION = "f32"
+FULL, REDUCED = "f32", "bf16"
+# OpenVINO's convolution of a node with a bias, which is an addition of its own and has the node's name.
+CONVOLUTION = "/WithoutBiases"
 
 
 def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
@@ -44,6 +51,35 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
     return OpenVinoBackend(bundle, core, device, full_name, options)
 
 
+def has_bf16(core: openvino.Core, device: str) -> bool:
+    """Tell whether a device is a processor with instructions for bf16. Others compute in fp32, whatever they have."""
+    return device == "CPU" and "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+
+
+def kept_in_fp32(core: openvino.Core, model: openvino.Model, reduced: Collection[str]) -> openvino.Model:
+    """Return the model with a mark on all that is not of these nodes of the graph that it was read from: stay fp32.
+
+    OpenVINO has the mark in the files of its models, and in C++ (`ov::disable_conversion`), but not in Python. Where a
+    later version names nodes in another way, more stays fp32 than has to.
+    """
+    import openvino
+
+    may = {name + end for name in reduced for end in ("", CONVOLUTION)}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder) / "model.xml", Path(folder) / "model.bin"
+        openvino.serialize(model, *paths)
+        network = ElementTree.parse(paths[0]).getroot()
+        for layer in network.iter("layer"):
+            if layer.get("type") in ("Parameter", "Const", "Result") or layer.get("name") in may:
+                continue
+            marks = layer.find("rt_info")
+            marks = ElementTree.SubElement(layer, "rt_info") if marks is None else marks
+            # From any type: what asks does not say which.
+            attributes = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:bf16,f16"}
+            ElementTree.SubElement(marks, "attribute", attributes)
+        return core.read_model(ElementTree.tostring(network), paths[1].read_bytes())
+
+
 class OpenVinoBackend:
     """Compiles each graph when it is first used, or was cancelled before; threads that run one take turns.
 
@@ -56,11 +92,13 @@ class OpenVinoBackend:
     def __init__(
         self, bundle: Bundle, core: openvino.Core, device: str, full_name: str, options: BackendOptions
     ) -> None:
-        self.info = BackendInfo(NAME, f"{device} ({full_name})" if full_name else device, "asked for")
+        self._reduced = options.precision == "fast" and has_bf16(core, device)
+        where = f"{device} ({full_name})" if full_name else device
+        self.info = BackendInfo(NAME, where, "asked for", REDUCED if self._reduced else bundle.precision)
         self._bundle, self._core, self._device = bundle, core, device
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": PRECISION,
+            "INFERENCE_PRECISION_HINT": REDUCED if self._reduced else FULL,
         }
         if device == "CPU" and (threads := options.threads or cores.limit()):
             self._settings["INFERENCE_NUM_THREADS"] = threads
@@ -87,10 +125,12 @@ class OpenVinoBackend:
 
         path = checked_path(self._bundle, graph)
         try:
-            model = inliner.inline_local_functions(onnx.load(str(path)))
-            return self._core.compile_model(
-                self._core.read_model(model.SerializeToString()), self._device, self._settings
-            )
+            exported = onnx.load(str(path))
+            model = self._core.read_model(inliner.inline_local_functions(exported).SerializeToString())
+            if self._reduced:
+                nodes = zip(exported.graph.node, reduced_nodes(exported.graph), strict=True)
+                model = kept_in_fp32(self._core, model, [node.name for node, may in nodes if may])
+            return self._core.compile_model(model, self._device, self._settings)
         except Exception as error:
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to load {graph}") from error

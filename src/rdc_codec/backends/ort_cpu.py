@@ -122,7 +122,7 @@ class OnnxRuntimeBackend:
         self._provider_options = provider_options
         if provider_options is not None and len(provider_options) != len(self._names):
             raise InputError("provider_options must have one entry for each of providers")
-        self.info = BackendInfo("onnxruntime", ", ".join(self._names), "asked for")
+        self.info = BackendInfo("onnxruntime", ", ".join(self._names), "asked for", bundle.precision)
         self._options = options_of(threads, session_options)
         self._bundle = bundle
         own = session_options is None and self._names == [CPU]

@@ -186,5 +186,5 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> Backend:
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # CUDA and cuDNN of pip's packages
     launcher = OnnxLauncher(bundle, session_options, CUDA, "cuda", gpu.device.device_id)
-    info = BackendInfo("onnxruntime-cuda", gpu.name, "asked for")
+    info = BackendInfo("onnxruntime-cuda", gpu.name, "asked for", bundle.precision)
     return GpuBackend(info, bundle, launcher, lambda: CudaStream(gpu))

@@ -216,7 +216,7 @@ def open_backend(bundle: Bundle, record: dict[str, dict[str, Any]], options: Bac
         raise
     except Exception as error:
         raise BackendError(f"TensorRT cannot load the engines of {bundle.path}: {_text_of(error)}") from error
-    info = BackendInfo("tensorrt", gpu.name, "asked for")
+    info = BackendInfo("tensorrt", gpu.name, "asked for", bundle.precision)
     return GpuBackend(info, bundle, launcher, lambda: CudaStream(gpu), trial)
 
 

@@ -15,12 +15,15 @@ import click
 from .. import files
 from ..codec import Codec
 from ..errors import CodecError
+from ..options import BACKEND, PRECISION
 from .settings import MAX_BYTES, MAX_PIXELS, QUEUE, SECONDS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import uvicorn
+
+    from ..backends.precision import Precision
 
 _EXTRA = 'rdc serve needs the extra serve: pip install "rdc-codec[serve]"'
 _BACKLOG = 2048  # connections that wait to be accepted, as uvicorn has it
@@ -35,7 +38,8 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--model", metavar="DIR", type=click.Path(path_type=Path), help="Bundle to use, not the shipped one."
 )
-@click.option("--backend", default="auto", show_default=True, help="Where the networks run.")
+@BACKEND
+@PRECISION
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the networks (default: all cores)."
 )
@@ -86,6 +90,7 @@ def serve(
     port: int,
     model: Path | None,
     backend: str,
+    precision: Precision | None,
     threads: int | None,
     workers: int | None,
     queue: int,
@@ -120,8 +125,9 @@ def serve(
             max_pixels,
             timeout,
             transfer_timeout,
+            precision,
         )
-        codec = Codec(settings.model, settings.backend, settings.threads)
+        codec = Codec(settings.model, settings.backend, settings.threads, precision=settings.precision)
     except (CodecError, OSError) as error:
         _end(files.one_line(error))
     try:

@@ -45,7 +45,9 @@ class Engine:
 
     def __init__(self, settings: Settings, codec: Codec | None = None) -> None:
         self.settings = settings
-        self.codec = codec or Codec(settings.model, settings.backend, settings.threads)
+        self.codec = codec or Codec(
+            settings.model, settings.backend, settings.threads, precision=settings.precision
+        )
         self.codec.max_pixels = settings.max_pixels
         self.stopping = False
         self._accepted = 0

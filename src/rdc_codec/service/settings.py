@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from .. import cores
+from ..backends.precision import Precision
 from ..errors import InputError
 
 MAX_BYTES = 32 << 20
@@ -19,10 +20,11 @@ SECONDS = 60.0
 class Settings:
     """Holds the model and the limits of a service.
 
-    model: folder of a bundle (None: the shipped one). backend, threads: as for `Codec`. workers: pictures that are
-    coded at once (None: as many as the process has cores). queue: requests that are accepted beyond those. max_bytes:
-    of a request's body. max_pixels: of a picture, counted as `Codec.max_pixels` does. timeout: seconds that coding one
-    picture may take. transfer_timeout: seconds in which a body must have arrived, and in which an answer must be taken.
+    model: folder of a bundle (None: the shipped one). backend, threads, precision: as for `Codec`. workers: pictures
+    that are coded at once (None: as many as the process has cores). queue: requests that are accepted beyond those.
+    max_bytes: of a request's body. max_pixels: of a picture, counted as `Codec.max_pixels` does. timeout: seconds that
+    coding one picture may take. transfer_timeout: seconds in which a body must have arrived, and in which an answer
+    must be taken.
 
     Raises InputError for a number that is out of its range.
     """
@@ -36,6 +38,7 @@ class Settings:
     max_pixels: int = MAX_PIXELS
     timeout: float = SECONDS
     transfer_timeout: float = SECONDS
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("queue", 0), ("max_bytes", 1), ("max_pixels", 1)):

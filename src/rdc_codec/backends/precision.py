@@ -1,0 +1,52 @@
+"""Says which nodes of a graph may compute in 16 bits, and which carry the picture and stay fp32.
+
+In fp32 stays what carries the picture itself from pixels to symbols and back: stem, sums of the residual blocks, down,
+up and head of analysis and synthesis, gains, the means subtracted then, the decoded latent. The 11 bits of fp16 are
+less than a flat picture at 48 dB needs: it lost up to 0.17 dB. And so does hyper-analysis: another hyper-latent is
+another mean for everything, which moved small streams by 0.1 dB either way. The branches of residual blocks,
+hyper-synthesis and the predictors of means up to their last layers are more than four fifths of the arithmetic; that
+they compute in fp16, or in bf16 with its 8 bits, costs what docs/results.md says.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+Precision = Literal["exact", "fast"]
+EXACT = re.compile(  # of the names of weights
+    r"\.(analysis|synthesis)\.(stem|down|up|head)\.|\.hyper_analysis\.|\.mean\.(first|heads)\."
+)
+FOLLOWING = {"LeakyRelu", "DepthToSpace", "Concat"}  # in 16 bits if any input is
+ARITHMETIC = {"Add", "Sub", "Mul"}  # in 16 bits only if all inputs are
+
+
+def checked(precision: Any) -> Precision | None:
+    """Return what a caller asks for. Raises InputError if it is none of "exact", "fast" and None."""
+    if precision is not None and precision not in ("exact", "fast"):
+        raise InputError(f'precision must be "exact", "fast" or None, got {precision!r}')
+    return precision
+
+
+def reduced_nodes(graph: onnx.GraphProto) -> list[bool]:
+    """Tell of each node of an exported graph, in their order, whether it may compute in 16 bits."""
+    constants = {tensor.name for tensor in graph.initializer}
+    reduced: set[str] = set()  # values
+    found = []
+    for node in graph.node:
+        moving = [name for name in node.input if name and name not in constants]
+        if node.op_type == "Conv":
+            may = EXACT.search(node.input[1]) is None
+        elif node.op_type in FOLLOWING:
+            may = any(name in reduced for name in moving)
+        else:
+            may = node.op_type in ARITHMETIC and bool(moving) and all(name in reduced for name in moving)
+        if may:
+            reduced.update(node.output)
+        found.append(may)
+    return found
