@@ -15,7 +15,7 @@ from rdc_codec.bundle import HYPER_STRIDE, Bundle, Size
 
 # Symbols may differ where a latent falls on a rounding boundary; pictures then differ smoothly. fp16 rounds at other
 # places and sums in another order: some symbols fall on the other side of a boundary, and samples on the other side of
-# a grey level. For the shipped model rounding alone, as benchmarks/fp16.py does it, against ONNX Runtime's CPU
+# a grey level. For the shipped model rounding alone, as benchmarks/precision.py does it, against ONNX Runtime's CPU
 # provider, which leaves most of it out: 0.0006, 0.015 and 1.
 LIMITS = {  # share of symbols that may differ; share of samples; grey levels
     "export": (1e-3, 1e-4, 1),  # ONNX Runtime against PyTorch

@@ -11,7 +11,7 @@ from conftest import SHIPPED, TINY
 from PIL import Image, ImageFilter
 
 from benchmarks.common import psnr
-from benchmarks.fp16 import half_codec, to_bf16
+from benchmarks.precision import rounded_to_int8, rounding_codec, to_bf16
 from export.errors import ExportError
 from export.to_half import conv1x1_as_matmul, copy_bundle, to_half
 from rdc_codec import Codec
@@ -20,14 +20,14 @@ from rdc_codec import Codec
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     """Rounds between layers as a GPU does, which ONNX Runtime leaves out on a CPU."""
-    return half_codec(Codec(SHIPPED, backend="onnxruntime"), tmp_path_factory.mktemp("half") / "bundle")
+    return rounding_codec(Codec(SHIPPED, backend="onnxruntime"), tmp_path_factory.mktemp("half") / "bundle")
 
 
 @pytest.fixture(scope="module")
 def brain(tmp_path_factory: pytest.TempPathFactory) -> Codec:
     """Rounds to bf16 where a processor that has it does for precision="fast"."""
     folder = tmp_path_factory.mktemp("brain") / "bundle"
-    return half_codec(Codec(SHIPPED, backend="onnxruntime"), folder, bf16=True)
+    return rounding_codec(Codec(SHIPPED, backend="onnxruntime"), folder, "bf16")
 
 
 def test_an_fp16_bundle_is_the_same_model_in_smaller_files(tmp_path) -> None:
@@ -146,3 +146,18 @@ def test_bf16_rounds_to_the_nearest_with_ties_to_even() -> None:
     bits = np.array([0x3F800000, 0x3F808000, 0x3F818000, 0x3F808001, 0xBF80FFFF], np.uint32)
     expected = np.array([0x3F800000, 0x3F800000, 0x3F820000, 0x3F810000, 0xBF810000], np.uint32)
     assert np.array_equal(to_bf16(bits.view(np.float32)).view(np.uint32), expected)
+
+
+def test_int8_has_at_most_255_values_of_a_weight_in_each_channel() -> None:
+    model = onnx.load(str(SHIPPED / "decode_people.onnx"))
+    before, after = (
+        {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        for graph in (model.graph, rounded_to_int8(model).graph)
+    )
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert changed and all(".synthesis." in n and ".head" not in n and ".up" not in n for n in changed)
+    for name in changed:
+        for channel, plain in zip(after[name], before[name], strict=True):
+            step = np.abs(plain).max() / 127
+            assert np.abs(channel - plain).max() <= 0.5001 * step
+            assert len(np.unique(channel)) <= 255

@@ -1,13 +1,15 @@
-"""Measures what fp16 and bf16 cost: streams of either precision read by both, and PSNR to the original.
+"""Measures what 16 and 8 bits cost: streams of either precision read by both, and PSNR to the original.
 
-python -m benchmarks.fp16 --data DIR [--largest N | --flattest N] [--bf16 | --products] [--tf32] [--limit N]
-    [--model BUNDLE]
+python -m benchmarks.precision --data DIR [--type fp16 | bf16 | int8] [--largest N | --flattest N] [--products]
+    [--tf32] [--limit N] [--model BUNDLE]
 
-For each quality: bytes of fp16 encoding against fp32, streams whose symbols depend on the reader (none may), and how
-PSNR changes from fp32 at both ends to fp16 at both, at the encoder alone, at the decoder alone, in dB, the mean and the
-worst photo. --bf16: the same nodes in bf16, as `Codec(precision="fast")` has them in OpenVINO. --largest: only the N
-photos with the largest symbols at quality 100; --flattest: with the fewest bits a pixel, where quantisation is finest
-against the signal.
+For each quality: bytes of encoding in this type against fp32, streams whose symbols depend on the reader (none may),
+and how PSNR changes from fp32 at both ends to the type at both, at the encoder alone, at the decoder alone, in dB, the
+mean and the worst photo. fp16: the graphs of export/to_half.py. bf16: the same nodes, as `Codec(precision="fast")` has
+them in OpenVINO. int8: the convolutions of analysis and synthesis among those nodes, without training for it: s8
+weights, a scale for each output channel, and u8 activations, a range for each tensor of each picture.
+--largest: only the N photos with the largest symbols at quality 100; --flattest: with the fewest bits a pixel, where
+quantisation is finest against the signal.
 
 On the CPU, where ONNX Runtime computes fp16 graphs in fp32 and leaves out most of the rounding between layers: it is
 put in as explicit casts here, so values are those that a GPU stores, or a processor with bf16. Sums inside a layer are
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -32,9 +35,11 @@ from benchmarks.tasks import Picture
 from export.function_bodies import DOMAIN
 from export.to_half import conv1x1_as_matmul, copy_bundle, to_half
 from rdc_codec import Codec
+from rdc_codec.backends.precision import reduced_nodes
 
 QUALITIES = (0, 25, 50, 75, 100)
 WORST_CHANGE = -0.05  # dB
+TRANSFORMS = re.compile(r"\.(analysis|synthesis)\.")  # of the names of weights
 FLOAT, HALF, BRAIN = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 
 
@@ -130,21 +135,49 @@ def rounded_to_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
-def half_codec(
-    full: Codec, folder: Path, tf32: bool = False, as_products: bool = False, bf16: bool = False
-) -> Codec:
-    """Make a codec of the fp16 graphs of a model, with values as on a GPU.
+def rounded_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Make an fp32 graph whose residual branches have weights and activations with the values of 8 bits."""
+    made = onnx.ModelProto.FromString(model.SerializeToString())
+    weights = {t.name: t for t in made.graph.initializer}
+    nodes, done = [], set()
+    for given, reduced in zip(made.graph.node, reduced_nodes(made.graph), strict=True):
+        node = onnx.NodeProto.FromString(given.SerializeToString())
+        if reduced and node.op_type == "Conv" and TRANSFORMS.search(node.input[1]):
+            x, weight = node.input[0], weights[node.input[1]]
+            if weight.name not in done:
+                values = numpy_helper.to_array(weight)
+                axes = tuple(range(1, values.ndim))
+                step = np.maximum(np.abs(values).max(axes, keepdims=True), 1e-12) / 127
+                weight.CopyFrom(
+                    numpy_helper.from_array((np.rint(values / step) * step).astype(np.float32), weight.name)
+                )
+            if x not in done:
+                parts = [f"{x}@{part}" for part in ("levels", "step", "zero")]
+                nodes.append(helper.make_node("DynamicQuantizeLinear", [x], parts))
+                nodes.append(helper.make_node("DequantizeLinear", parts, [f"{x}@int8"]))
+            done |= {x, weight.name}
+            node.input[0] = f"{x}@int8"
+        nodes.append(node)
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    onnx.checker.check_model(made, full_check=True)
+    return made
 
-    folder: to put them in. tf32: for their fp32 convolutions. as_products: 1x1 convolutions are matrix products,
-    rounded before the bias is added and once more after it. bf16: instead of fp16, as on a processor that has it.
+
+def rounding_codec(
+    full: Codec, folder: Path, kind: str = "fp16", tf32: bool = False, as_products: bool = False
+) -> Codec:
+    """Make a codec of a model's graphs with values as those of another type are, on a machine that has it.
+
+    folder: to put them in. kind: "fp16", "bf16" or "int8". tf32: for the fp32 convolutions of an fp16 graph.
+    as_products: 1x1 convolutions of one are matrix products, rounded before the bias is added and once more after it.
     """
 
-    def convert(model: onnx.ModelProto) -> onnx.ModelProto:
-        if bf16:
-            return rounded_to_bf16(model)
+    def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         half = to_half(model)
         return rounded(conv1x1_as_matmul(half) if as_products else half, tf32)
 
+    convert = {"fp16": to_fp16, "bf16": rounded_to_bf16, "int8": rounded_to_int8}[kind]
     copy_bundle(full.bundle.path, folder, "fp16", convert)
     return Codec(folder)
 
@@ -161,8 +194,8 @@ def flatness(codec: Codec, rgb: Picture) -> float:
 
 
 def measure(full: Codec, half: Codec, pictures: list[Picture], quality: float) -> list[float]:
-    """Bytes of fp16 against fp32 in %, streams with other symbols, mean and worst PSNR change: fp16 at both ends, at
-    the encoder, at the decoder."""
+    """Bytes against those of fp32 in %, streams with other symbols, mean and worst PSNR change: `half` at both ends,
+    at the encoder, at the decoder."""
     sizes, changes, wrong = np.zeros(2), [], 0
     for rgb in tqdm(pictures, desc=f"quality {quality:g}", file=sys.stderr):
         streams = [codec.encode(rgb, quality) for codec in (full, half)]
@@ -187,13 +220,12 @@ def main(argv: list[str] | None = None) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--largest", type=int, help="only so many photos, those with the largest symbols")
     which.add_argument("--flattest", type=int, help="only so many photos, those with the fewest bits a pixel")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--bf16", action="store_true", help="bf16 instead of fp16")
-    how.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
+    parser.add_argument("--type", choices=["fp16", "bf16", "int8"], default="fp16")
+    parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
     parser.add_argument("--tf32", action="store_true", help="fp32 convolutions of fp16 graphs in TF32")
     args = parser.parse_args(argv)
-    if args.tf32 and args.bf16:
-        parser.error("TF32 is of a GPU, bf16 of a processor")
+    if args.type != "fp16" and (args.tf32 or args.products):
+        parser.error("--tf32 and --products are for fp16")
     full = Codec(args.model)
     pictures = [rgb for _, rgb in photos(args.data, args.limit)]
     if most := args.largest or args.flattest:
@@ -201,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
         order = np.argsort([by(full, rgb) for rgb in tqdm(pictures, desc="choosing", file=sys.stderr)])
         pictures = [pictures[k] for k in order[::-1][:most]]
     with tempfile.TemporaryDirectory() as folder:
-        half = half_codec(full, Path(folder) / "half", args.tf32, args.products, args.bf16)
+        half = rounding_codec(full, Path(folder) / "half", args.type, args.tf32, args.products)
         rows = [[float(quality), *measure(full, half, pictures, quality)] for quality in QUALITIES]
     header = ["quality", "bytes, %", "streams with other symbols"]
     header += [f"{way}, {what} dB" for way in ("both", "encoder", "decoder") for what in ("mean", "worst")]
