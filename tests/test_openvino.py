@@ -25,7 +25,8 @@ from openvino import opset13, passes
 from benchmarks.common import psnr
 from export.to_half import copy_bundle
 from rdc_codec import Codec
-from rdc_codec.backends.openvino import CONVOLUTION, has_bf16, kept_in_fp32
+from rdc_codec.backends import openvino as backend
+from rdc_codec.backends.openvino import CONVOLUTION, can_reduce, kept_in_fp32, knows_the_mark
 from rdc_codec.backends.precision import Precision, reduced_nodes
 from rdc_codec.bundle import DEFAULT
 from rdc_codec.errors import BackendError, CorruptError, DeadlineError, InputError
@@ -142,7 +143,7 @@ def loaded(graph: str) -> tuple[openvino.Core, openvino.Model, list[str]]:
 
 
 def is_marked(node: openvino.Node) -> bool:
-    return any("DisablePrecisionConversion" in name for name in node.get_rt_info())
+    return any(backend.MARK in name for name in node.get_rt_info())
 
 
 @pytest.mark.parametrize("graph", ["encode_full", "decode_full", "decode_people", "decode_base"])
@@ -183,21 +184,28 @@ def test_marks_change_nothing_where_all_is_fp32(quality: float, photo: np.ndarra
     assert np.array_equal(marked.decode(stream), plain.decode(stream))
 
 
-def has_bf16_here() -> bool:
-    return has_bf16(openvino.Core(), "CPU")
+def test_a_version_that_does_not_know_the_mark_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert knows_the_mark(openvino.Core())
+    monkeypatch.setattr(backend, "MARK", "NoSuchMark")
+    assert not knows_the_mark(openvino.Core())
 
 
-@pytest.mark.skipif(has_bf16_here(), reason="this processor has bf16")
+HAS_BF16 = can_reduce(openvino.Core(), "CPU")
+
+
+@pytest.mark.skipif(HAS_BF16, reason="this processor has bf16")
 def test_fast_is_fp32_where_the_processor_has_nothing_faster(photo: np.ndarray) -> None:
     fast, exact = (Codec(TINY, backend="openvino", precision=p) for p in ("fast", "exact"))
     assert fast.backend.precision == "fp32"
     assert np.array_equal(fast.decode(fast.encode(photo)), exact.decode(exact.encode(photo)))
     automatic = Codec(TINY, precision="fast").backend
-    assert automatic.name == "onnxruntime" and re.search("no openvino: CPU.* has no bf16", automatic.why)
+    assert automatic.name == "onnxruntime" and re.search(
+        "no openvino: nothing faster than fp32 on CPU", automatic.why
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_bf16_here(), reason="this processor has no bf16")
+@pytest.mark.skipif(not HAS_BF16, reason="this processor has no bf16")
 def test_fast_costs_next_to_nothing(photos: list[np.ndarray]) -> None:
     fast, exact = (Codec(DEFAULT, backend="openvino", precision=p) for p in ("fast", "exact"))
     assert fast.backend.precision == "bf16" and Codec(precision="fast").backend.name == "openvino"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 NAME = "openvino"
 # Never left to the device: on processors with bf16 OpenVINO takes that by itself, and pictures would be others.
 FULL, REDUCED = "f32", "bf16"
+# Of OpenVINO's models, since 2026: what a node must not be converted to.
+MARK = "DisablePrecisionConversion"
 # OpenVINO's convolution of a node with a bias, which is an addition of its own and has the node's name.
 CONVOLUTION = "/WithoutBiases"
 
@@ -51,11 +53,6 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
     return OpenVinoBackend(bundle, core, device, full_name, options)
 
 
-def has_bf16(core: openvino.Core, device: str) -> bool:
-    """Tell whether a device is a processor with instructions for bf16. Others compute in fp32, whatever they have."""
-    return device == "CPU" and "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-
-
 def kept_in_fp32(core: openvino.Core, model: openvino.Model, reduced: Collection[str]) -> openvino.Model:
     """Return the model with a mark on all that is not of these nodes of the graph that it was read from: stay fp32.
 
@@ -75,9 +72,28 @@ def kept_in_fp32(core: openvino.Core, model: openvino.Model, reduced: Collection
             marks = layer.find("rt_info")
             marks = ElementTree.SubElement(layer, "rt_info") if marks is None else marks
             # From any type: what asks does not say which.
-            attributes = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:bf16,f16"}
+            attributes = {"name": MARK, "version": "0", "value": "dynamic:bf16,f16"}
             ElementTree.SubElement(marks, "attribute", attributes)
         return core.read_model(ElementTree.tostring(network), paths[1].read_bytes())
+
+
+def knows_the_mark(core: openvino.Core) -> bool:
+    """Tell whether this OpenVINO reads the mark: earlier ones pass over it, and would compute all in bf16."""
+    import openvino
+    from openvino import opset13
+
+    x = opset13.parameter([1], np.float32)
+    marked = kept_in_fp32(core, openvino.Model([opset13.relu(x)], [x]), ())
+    return any(MARK in name for node in marked.get_ops() for name in node.get_rt_info())
+
+
+def can_reduce(core: openvino.Core, device: str) -> bool:
+    """Tell whether a device is a processor with instructions for bf16, and can keep the rest in fp32."""
+    return (
+        device == "CPU"
+        and "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        and knows_the_mark(core)
+    )
 
 
 class OpenVinoBackend:
@@ -92,7 +108,7 @@ class OpenVinoBackend:
     def __init__(
         self, bundle: Bundle, core: openvino.Core, device: str, full_name: str, options: BackendOptions
     ) -> None:
-        self._reduced = options.precision == "fast" and has_bf16(core, device)
+        self._reduced = options.precision == "fast" and can_reduce(core, device)
         where = f"{device} ({full_name})" if full_name else device
         self.info = BackendInfo(NAME, where, "asked for", REDUCED if self._reduced else bundle.precision)
         self._bundle, self._core, self._device = bundle, core, device
