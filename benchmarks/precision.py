@@ -5,9 +5,9 @@ python -m benchmarks.precision --data DIR [--type fp16 | bf16 | int8] [--largest
 
 For each quality: bytes of encoding in this type against fp32, streams whose symbols depend on the reader (none may),
 and how PSNR changes from fp32 at both ends to the type at both, at the encoder alone, at the decoder alone, in dB, the
-mean and the worst photo. fp16: the graphs of export/to_half.py. bf16: the same nodes, as `Codec(precision="fast")` has
-them in OpenVINO. int8: the convolutions of analysis and synthesis among those nodes, without training for it: s8
-weights, a scale for each output channel, and u8 activations, a range for each tensor of each picture.
+mean and the worst photo. fp16: the graphs of export/to_half.py. bf16: the nodes that `Codec(precision="fast")` has in
+bf16 in OpenVINO. int8: the residual branches of analysis and synthesis, without training for it: s8 weights, a scale
+for each output channel, and u8 activations, a range for each tensor of each picture.
 --largest: only the N photos with the largest symbols at quality 100; --flattest: with the fewest bits a pixel, where
 quantisation is finest against the signal.
 
@@ -118,8 +118,8 @@ def to_bf16(values: np.ndarray) -> np.ndarray:
 
 
 def rounded_to_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Make an fp32 graph with the values of one whose nodes are in bf16 where those of `to_half` are in fp16."""
-    half = to_half(model)
+    """Make an fp32 graph with the values of one in which the nodes that may be are in bf16."""
+    half = to_half(model, "bf16")
     narrow = {t.name for t in half.graph.initializer if t.data_type == HALF}
     weights = {f"{t.name}_half": t for t in model.graph.initializer}
     made = rounded(half)
@@ -140,7 +140,7 @@ def rounded_to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto.FromString(model.SerializeToString())
     weights = {t.name: t for t in made.graph.initializer}
     nodes, done = [], set()
-    for given, reduced in zip(made.graph.node, reduced_nodes(made.graph), strict=True):
+    for given, reduced in zip(made.graph.node, reduced_nodes(made.graph, "fp16"), strict=True):
         node = onnx.NodeProto.FromString(given.SerializeToString())
         if reduced and node.op_type == "Conv" and TRANSFORMS.search(node.input[1]):
             x, weight = node.input[0], weights[node.input[1]]

@@ -25,15 +25,15 @@ if __package__ in (None, ""):  # run as a script from a clone
 
 from export.bundle_writer import MANIFEST, WeightsFile, new_bundle, sha256_of, write_graph, write_manifest
 from export.errors import ExportError
-from rdc_codec.backends.precision import reduced_nodes
+from rdc_codec.backends.precision import Reduced, reduced_nodes
 from rdc_codec.bundle import DEFAULT, WEIGHTS, Bundle
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
 class _Converter:
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = model.graph
+    def __init__(self, model: onnx.ModelProto, kind: Reduced) -> None:
+        self.graph, self.kind = model.graph, kind
         self.constants = {t.name: t for t in self.graph.initializer}
         self.types = {v.name: v.type.tensor_type.elem_type for v in self.graph.input}
         self.types |= {name: t.data_type for name, t in self.constants.items()}
@@ -62,7 +62,7 @@ class _Converter:
         return self.cast[key]
 
     def convert(self) -> None:
-        for given, reduced in zip(self.graph.node, reduced_nodes(self.graph), strict=True):
+        for given, reduced in zip(self.graph.node, reduced_nodes(self.graph, self.kind), strict=True):
             wanted = HALF if reduced else FLOAT
             node = onnx.NodeProto.FromString(given.SerializeToString())
             for k, name in enumerate(node.input):
@@ -80,16 +80,17 @@ class _Converter:
             value.type.tensor_type.elem_type = self.types[value.name]
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_half(model: onnx.ModelProto, nodes: Reduced = "fp16") -> onnx.ModelProto:
     """Return the graph of an fp32 model with fp16 convolutions; inputs and outputs keep their types.
 
-    `model`, whose weights are loaded, is not changed. Raises ValueError where a weight has no place in fp16.
+    nodes: those that may compute in this type are in fp16. `model`, whose weights are loaded, is not changed. Raises
+    ValueError where a weight has no place in fp16.
     """
     for tensor in model.graph.initializer:
         if tensor.data_type == FLOAT and np.abs(numpy_helper.to_array(tensor)).max(initial=0) > 65504:
             raise ValueError(f"{tensor.name} has values beyond fp16")
     made = onnx.ModelProto.FromString(model.SerializeToString())
-    _Converter(made).convert()
+    _Converter(made, nodes).convert()
     onnx.checker.check_model(made, full_check=True)
     return made
 

@@ -113,20 +113,14 @@ def test_a_bundle_is_never_replaced_by_its_own_copy(tmp_path) -> None:
     assert (source / "weights.bin").read_bytes() == (TINY / "weights.bin").read_bytes()
 
 
-@pytest.mark.parametrize(("precision", "of_made_ones"), [("half", 0.05), ("brain", 0.3)])
-def test_streams_of_either_precision_decode_under_the_other(
-    precision, of_made_ones, request, shipped, photos
-) -> None:
-    """To the same symbols; PSNR falls by at most 0.05 dB at every quality, also where latents are largest.
-
-    The 8 bits of bf16 are more than photos need, but not a blurred one, which has 50 dB at quality 100.
-    """
+@pytest.mark.parametrize("precision", ["half", "brain"])
+def test_streams_of_either_precision_decode_under_the_other(precision, request, shipped, photos) -> None:
+    """To the same symbols; PSNR falls by at most 0.05 dB at every quality, also where latents are largest."""
     half = request.getfixturevalue(precision)
     rng = np.random.default_rng(0)
     flat = np.asarray(Image.fromarray(photos[0][:256, :320]).filter(ImageFilter.GaussianBlur(24)))
     noise = rng.integers(0, 2, (128, 192, 3)).astype(np.uint8) * 255  # black or white: the largest latents
-    pictures = [(p[:256, :320], 0.05) for p in photos] + [(flat, of_made_ones), (noise, of_made_ones)]
-    for picture, lost in pictures:
+    for picture in (*(p[:256, :320] for p in photos), flat, noise):
         for quality in (0, 35, 70, 100):
             for writer, reader in ((shipped, half), (half, shipped)):
                 stream = writer.encode(picture, quality)
@@ -137,9 +131,9 @@ def test_streams_of_either_precision_decode_under_the_other(
             stream = shipped.encode(picture, quality)
             for beta in (0.0, 1.0):
                 exact, found = (psnr(picture, c.decode(stream, beta=beta)) for c in (shipped, half))
-                assert found > exact - lost, (quality, beta)
+                assert found > exact - 0.05, (quality, beta)
             own = psnr(picture, half.decode(half.encode(picture, quality)))
-            assert own > psnr(picture, shipped.decode(stream)) - lost, quality
+            assert own > psnr(picture, shipped.decode(stream)) - 0.05, quality
 
 
 def test_bf16_rounds_to_the_nearest_with_ties_to_even() -> None:

@@ -16,14 +16,15 @@ from ..bundle import Bundle
 from ..errors import BackendError, InputError, LimitError, _text_of
 from .base import BackendInfo, BackendOptions, Inputs, is_out_of_memory
 from .ort_cpu import LARGE_BYTES, checked_path
-from .precision import reduced_nodes
+from .precision import Reduced, reduced_nodes
 
 if TYPE_CHECKING:
     import openvino
 
 NAME = "openvino"
 # Never left to the device: on processors with bf16 OpenVINO takes that by itself, and pictures would be others.
-FULL, REDUCED = "f32", "bf16"
+FULL = "f32"
+REDUCED: Reduced = "bf16"
 # Of OpenVINO's models, since 2026: what a node must not be converted to.
 MARK = "DisablePrecisionConversion"
 # OpenVINO's convolution of a node with a bias, which is an addition of its own and has the node's name.
@@ -144,7 +145,7 @@ class OpenVinoBackend:
             exported = onnx.load(str(path))
             model = self._core.read_model(inliner.inline_local_functions(exported).SerializeToString())
             if self._reduced:
-                nodes = zip(exported.graph.node, reduced_nodes(exported.graph), strict=True)
+                nodes = zip(exported.graph.node, reduced_nodes(exported.graph, REDUCED), strict=True)
                 model = kept_in_fp32(self._core, model, [node.name for node, may in nodes if may])
             return self._core.compile_model(model, self._device, self._settings)
         except Exception as error:

@@ -1,11 +1,14 @@
 """Says which nodes of a graph may compute in 16 bits, and which carry the picture and stay fp32.
 
-In fp32 stays what carries the picture itself from pixels to symbols and back: stem, sums of the residual blocks, down,
-up and head of analysis and synthesis, gains, the means subtracted then, the decoded latent. The 11 bits of fp16 are
-less than a flat picture at 48 dB needs: it lost up to 0.17 dB. And so does hyper-analysis: another hyper-latent is
-another mean for everything, which moved small streams by 0.1 dB either way. The branches of residual blocks,
-hyper-synthesis and the predictors of means up to their last layers are more than four fifths of the arithmetic; that
-they compute in fp16, or in bf16 with its 8 bits, costs what docs/results.md says.
+In both types, fp32 is what carries the picture itself from pixels to symbols and back: stem, sums of the residual
+blocks, down, up and head of analysis and synthesis, gains, the means subtracted then, the decoded latent. The 11 bits
+of fp16 are less than a flat picture at 48 dB needs: it lost up to 0.17 dB. And so is hyper-analysis: another
+hyper-latent is another mean for everything, which moved small streams by 0.1 dB either way. What is left, branches of
+residual blocks, hyper-synthesis and the predictors of means up to their last layers, is more than four fifths of the
+arithmetic.
+
+bf16 has 8 bits. Flat photos have no room for them in means (up to 0.39 dB) nor in analysis (up to 0.13 dB either way),
+so they are for the residual branches of synthesis alone, half of the arithmetic of a decoder (docs/results.md).
 """
 
 from __future__ import annotations
@@ -19,9 +22,13 @@ if TYPE_CHECKING:
     import onnx
 
 Precision = Literal["exact", "fast"]
-EXACT = re.compile(  # of the names of weights
-    r"\.(analysis|synthesis)\.(stem|down|up|head)\.|\.hyper_analysis\.|\.mean\.(first|heads)\."
-)
+Reduced = Literal["fp16", "bf16"]
+REDUCED = {  # names of weights of convolutions
+    "fp16": re.compile(
+        r"^(?!.*(\.(analysis|synthesis)\.(stem|down|up|head)\.|\.hyper_analysis\.|\.mean\.(first|heads)\.))"
+    ),
+    "bf16": re.compile(r"\.synthesis\.(?!stem|down|up|head)"),
+}
 FOLLOWING = {"LeakyRelu", "DepthToSpace", "Concat"}  # in 16 bits if any input is
 ARITHMETIC = {"Add", "Sub", "Mul"}  # in 16 bits only if all inputs are
 
@@ -33,15 +40,15 @@ def checked(precision: Any) -> Precision | None:
     return precision
 
 
-def reduced_nodes(graph: onnx.GraphProto) -> list[bool]:
-    """Tell of each node of an exported graph, in their order, whether it may compute in 16 bits."""
+def reduced_nodes(graph: onnx.GraphProto, kind: Reduced) -> list[bool]:
+    """Tell of each node of an exported graph, in their order, whether it may compute in this type."""
     constants = {tensor.name for tensor in graph.initializer}
     reduced: set[str] = set()  # values
     found = []
     for node in graph.node:
         moving = [name for name in node.input if name and name not in constants]
         if node.op_type == "Conv":
-            may = EXACT.search(node.input[1]) is None
+            may = REDUCED[kind].search(node.input[1]) is not None
         elif node.op_type in FOLLOWING:
             may = any(name in reduced for name in moving)
         else:
