@@ -15,12 +15,14 @@ from PIL import Image
 from benchmarks import (
     agreement,
     cost,
-    fp16,
+    installation,
     kernels,
     out_of_range,
+    precision,
     scalability,
     spectra,
     speed,
+    starts,
     targets,
     throughput,
 )
@@ -133,15 +135,17 @@ def test_fused_kernels_move_fewer_bytes(capsys) -> None:
         assert float(times) > (2.4 if "gain_dequantize, pass -1" in kernel else 3)
 
 
-@pytest.mark.parametrize("chosen", ["--largest", "--flattest"])
-def test_half_precision_is_measured_on_the_hardest_photos(folder, capsys, chosen) -> None:
-    fp16.main(["--data", str(folder), "--model", str(TINY), chosen, "1", "--json"])
+@pytest.mark.parametrize(
+    ("chosen", "kind"), [("--largest", "fp16"), ("--flattest", "fp16"), ("--flattest", "bf16")]
+)
+def test_half_precision_is_measured_on_the_hardest_photos(folder, capsys, chosen, kind) -> None:
+    precision.main(["--data", str(folder), "--model", str(TINY), "--type", kind, chosen, "1", "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert found["photos"] == 1 and [row["quality"] for row in found["rows"]] == list(fp16.QUALITIES)
+    assert found["photos"] == 1 and [row["quality"] for row in found["rows"]] == list(precision.QUALITIES)
     for row in found["rows"]:
         assert row["streams with other symbols"] == 0
         assert all(abs(change) < 0.05 for name, change in row.items() if name.endswith("dB"))
-    assert any(row["decoder, mean dB"] for row in found["rows"]), "fp16 graphs make other pictures"
+    assert any(row["decoder, mean dB"] for row in found["rows"]), "other graphs make other pictures"
 
 
 def test_the_twin_differs_from_the_shipped_primary_branch_by_its_weights_alone(photo) -> None:
@@ -200,6 +204,22 @@ def test_a_ratio_that_falls_by_more_than_its_margin_is_named() -> None:
     assert problem.startswith("a: 2.90 times") and problem.endswith("it was 4.00")
     with pytest.raises(ValueError, match="none of the ratios"):
         speed.fallen({"new": 1.0}, baseline)
+
+
+def test_what_pip_brings_for_itself_is_not_counted(tmp_path) -> None:
+    packages = tmp_path / "lib" / "python3" / "site-packages"
+    for name, size in (("rdc_codec/a.py", 300), ("pip/b.py", 5000), ("pip-25.0.dist-info/RECORD", 70)):
+        (packages / name).parent.mkdir(parents=True)
+        (packages / name).write_bytes(bytes(size))
+    assert installation.megabytes(tmp_path) == 300e-6
+
+
+@pytest.mark.slow
+def test_openvino_starts_sooner_with_what_it_compiled(capsys) -> None:
+    starts.main(["--rounds", "3", "--json"])
+    rows = {(row["backend"], row["cache"]): row for row in json.loads(capsys.readouterr().out)}
+    first, second = (rows["openvino", cache] for cache in ("empty", "filled"))
+    assert second["encoded"] + second["decoded"] < first["encoded"] + first["decoded"]
 
 
 @pytest.mark.slow
