@@ -44,7 +44,7 @@ STARTS = {
     "serve": Statements(
         "import rdc_codec.service.app", "from rdc_codec.service.app import create_app; create_app()"
     ),
-    "ray": Statements("import ray.data", "import rdc_codec.corpus.engine"),
+    "ray": Statements("import ray.data", "import ray.data, rdc_codec.corpus.engine"),
 }
 
 

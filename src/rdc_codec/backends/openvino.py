@@ -51,7 +51,11 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
     except Exception as error:  # OpenVINO's errors are plain RuntimeErrors
         known = ", ".join(core.available_devices) or "none"
         raise BackendError(f"OpenVINO has no device {device!r} here; it has {known}") from error
-    return OpenVinoBackend(bundle, core, device, full_name, options)
+    try:
+        reduced = options.precision == "fast" and can_reduce(core, device)
+    except Exception as error:  # no room for files, say
+        raise BackendError(f"OpenVINO cannot be asked for bf16: {_text_of(error)}") from error
+    return OpenVinoBackend(bundle, core, device, full_name, options, reduced)
 
 
 def kept_in_fp32(core: openvino.Core, model: openvino.Model, reduced: Collection[str]) -> openvino.Model:
@@ -107,15 +111,21 @@ class OpenVinoBackend:
     stoppable = True
 
     def __init__(
-        self, bundle: Bundle, core: openvino.Core, device: str, full_name: str, options: BackendOptions
+        self,
+        bundle: Bundle,
+        core: openvino.Core,
+        device: str,
+        full_name: str,
+        options: BackendOptions,
+        reduced: bool,
     ) -> None:
-        self._reduced = options.precision == "fast" and can_reduce(core, device)
+        self._reduced = reduced  # in bf16, as far as may be
         where = f"{device} ({full_name})" if full_name else device
-        self.info = BackendInfo(NAME, where, "asked for", REDUCED if self._reduced else bundle.precision)
+        self.info = BackendInfo(NAME, where, "asked for", REDUCED if reduced else bundle.precision)
         self._bundle, self._core, self._device = bundle, core, device
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": REDUCED if self._reduced else FULL,
+            "INFERENCE_PRECISION_HINT": REDUCED if reduced else FULL,
         }
         if device == "CPU" and (threads := options.threads or cores.limit()):
             self._settings["INFERENCE_NUM_THREADS"] = threads
