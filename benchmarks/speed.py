@@ -276,9 +276,8 @@ def plot(rows: list[Row], path: str) -> None:
 
     ours = [row for row in rows if row.stages is not None]
     sizes = list(dict.fromkeys(row.size for row in ours))
-    figure, panels = plt.subplots(
-        1, len(sizes), figsize=(7 * len(sizes), 1 + 0.3 * len(ours) / len(sizes)), squeeze=False
-    )
+    inches = 7 * len(sizes), 1.4 + 0.3 * len(ours) / len(sizes)
+    figure, panels = plt.subplots(1, len(sizes), figsize=inches, squeeze=False, layout="constrained")
     for axes, size in zip(panels[0], sizes, strict=True):
         shown = [row for row in ours if row.size == size]
         names = [f"{row.codec}, {row.threads} threads, {row.way}, {row.streams}" for row in shown]
@@ -289,8 +288,8 @@ def plot(rows: list[Row], path: str) -> None:
             start += width
         axes.invert_yaxis()
         axes.set(title=size, xlabel="ms")
-        axes.legend(loc="lower right")  # the shortest bars are there
-    figure.tight_layout()
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(STAGES))
     figure.savefig(path, dpi=110)
 
 
