@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from tqdm import tqdm
 
 from benchmarks.common import add_options, photos, psnr, table
@@ -36,11 +36,11 @@ from export.function_bodies import DOMAIN
 from export.to_half import conv1x1_as_matmul, copy_bundle, to_half
 from rdc_codec import Codec
 from rdc_codec.backends.precision import reduced_nodes
+from rdc_codec.backends.typed_graphs import BRAIN, FLOAT, HALF, bf16_bits
 
 QUALITIES = (0, 25, 50, 75, 100)
 WORST_CHANGE = -0.05  # dB
 TRANSFORMS = re.compile(r"\.(analysis|synthesis)\.")  # of the names of weights
-FLOAT, HALF, BRAIN = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 
 
 def truncate(model: onnx.ModelProto) -> None:
@@ -111,10 +111,8 @@ def rounded(model: onnx.ModelProto, tf32: bool = False) -> onnx.ModelProto:
 
 
 def to_bf16(values: np.ndarray) -> np.ndarray:
-    """Round float32 values to the 8 bits of bf16, to the nearest, ties to even."""
-    bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
-    up = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return ((bits + up) & np.uint32(0xFFFF0000)).view(np.float32).reshape(np.shape(values))
+    """Round float32 values to those of bf16."""
+    return (bf16_bits(values).astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def rounded_to_bf16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -41,7 +41,7 @@ from rdc_codec.backends.base import Inputs
 from rdc_codec.backends.precision import Precision
 from rdc_codec.bundle import HYPER_STRIDE, PASSES, SYMBOL_LIMIT, Branch, Bundle
 from rdc_codec.codec import Layers
-from rdc_codec.errors import BackendError
+from rdc_codec.errors import BackendError, InputError
 
 STAGES = ("pixels", "networks", "integers", "rans", "container")
 AVIF_SPEEDS = (6, 10)
@@ -140,9 +140,12 @@ def of_backend(
     threads: int,
     quality: float,
     rounds: int,
-    precision: Precision = "exact",
+    precision: Precision | None = None,
 ) -> Iterator[Row]:
-    """Measure both ways and both kinds of stream. Raises BackendError where the backend does not work here."""
+    """Measure both ways and both kinds of stream.
+
+    Raises BackendError where the backend does not work here or is not faster, InputError where a bundle is not exact.
+    """
     options = BackendOptions(threads=threads if name in ON_CPU else None, precision=precision)
     timed = Timed(create(name, bundle, options))
     if precision == "fast":
@@ -297,7 +300,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", help="bundle (default: the shipped one)")
     parser.add_argument("--backends", nargs="*", choices=NAMES[1:], help="(default: those that work)")
-    parser.add_argument("--precisions", nargs="+", choices=["exact", "fast"], default=["exact"])
+    parser.add_argument("--precisions", nargs="+", choices=["exact", "fast"], default=[None])
     parser.add_argument("--data", help="folder of photos (default: those of scikit-image)")
     parser.add_argument(
         "--sizes", nargs="+", type=parse_size, default=[(512, 768), (1080, 1920)], metavar="HxW"
@@ -324,10 +327,10 @@ def main(argv: list[str] | None = None) -> None:
             for name, precision in itertools.product(args.backends or NAMES[1:], args.precisions):
                 try:
                     rows += of_backend(bundle, name, picture, threads, args.quality, args.rounds, precision)
-                except BackendError as error:
+                except (BackendError, InputError) as error:
                     if args.backends:
                         raise SystemExit(f"error: {error}") from error
-                    print(f"no {name}, {precision}: {error}", file=sys.stderr)
+                    print(f"no {name}{f', {precision}' if precision else ''}: {error}", file=sys.stderr)
             if args.peers:
                 rows += of_compressai(picture, threads, args.rounds)
         if args.peers:

@@ -18,66 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from export.bundle_writer import MANIFEST, WeightsFile, new_bundle, sha256_of, write_graph, write_manifest
 from export.errors import ExportError
-from rdc_codec.backends.precision import Reduced, reduced_nodes
+from rdc_codec.backends.precision import Reduced
+from rdc_codec.backends.typed_graphs import FLOAT, HALF, in_16_bits
 from rdc_codec.bundle import DEFAULT, WEIGHTS, Bundle
-
-FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
-
-
-class _Converter:
-    def __init__(self, model: onnx.ModelProto, kind: Reduced) -> None:
-        self.graph, self.kind = model.graph, kind
-        self.constants = {t.name: t for t in self.graph.initializer}
-        self.types = {v.name: v.type.tensor_type.elem_type for v in self.graph.input}
-        self.types |= {name: t.data_type for name, t in self.constants.items()}
-        self.nodes: list[onnx.NodeProto] = []
-        self.cast: dict[tuple[str, int], str] = {}
-        inferred = onnx.shape_inference.infer_shapes(model)
-        values = (*inferred.graph.value_info, *inferred.graph.output)
-        self.inferred = {v.name: v.type.tensor_type.elem_type for v in values}
-
-    def as_type(self, name: str, wanted: int) -> str:
-        """Return the name of this value in the wanted type; anything but fp32 and fp16 is left alone."""
-        if not name or self.types.get(name, 0) not in (FLOAT, HALF) or self.types[name] == wanted:
-            return name
-        key = (name, wanted)
-        if key not in self.cast:
-            self.cast[key] = f"{name}_{'half' if wanted == HALF else 'float'}"
-            if name in self.constants:
-                values = numpy_helper.to_array(self.constants[name])
-                dtype = np.float16 if wanted == HALF else np.float32
-                self.graph.initializer.append(numpy_helper.from_array(values.astype(dtype), self.cast[key]))
-            else:
-                self.nodes.append(
-                    helper.make_node("Cast", [name], [self.cast[key]], name=self.cast[key], to=wanted)
-                )
-            self.types[self.cast[key]] = wanted
-        return self.cast[key]
-
-    def convert(self) -> None:
-        for given, reduced in zip(self.graph.node, reduced_nodes(self.graph, self.kind), strict=True):
-            wanted = HALF if reduced else FLOAT
-            node = onnx.NodeProto.FromString(given.SerializeToString())
-            for k, name in enumerate(node.input):
-                node.input[k] = self.as_type(name, wanted)
-            self.nodes.append(node)
-            for output in node.output:
-                known = self.inferred.get(output, FLOAT)
-                self.types[output] = wanted if known == FLOAT and node.op_type != "Cast" else known
-        del self.graph.node[:]
-        self.graph.node.extend(self.nodes)
-        used = {name for node in self.nodes for name in node.input}
-        for tensor in [t for t in self.graph.initializer if t.name not in used]:
-            self.graph.initializer.remove(tensor)
-        for value in self.graph.value_info:
-            value.type.tensor_type.elem_type = self.types[value.name]
 
 
 def to_half(model: onnx.ModelProto, nodes: Reduced = "fp16") -> onnx.ModelProto:
@@ -89,8 +39,7 @@ def to_half(model: onnx.ModelProto, nodes: Reduced = "fp16") -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         if tensor.data_type == FLOAT and np.abs(numpy_helper.to_array(tensor)).max(initial=0) > 65504:
             raise ValueError(f"{tensor.name} has values beyond fp16")
-    made = onnx.ModelProto.FromString(model.SerializeToString())
-    _Converter(made, nodes).convert()
+    made = in_16_bits(model, "fp16", nodes)
     onnx.checker.check_model(made, full_check=True)
     return made
 

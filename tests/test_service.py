@@ -34,10 +34,12 @@ from skimage import data
 from surroundings import child_environment
 
 import rdc_codec
+from export.to_half import copy_bundle
 from rdc_codec import Codec
 from rdc_codec.backends import BackendInfo
 from rdc_codec.cli import main
 from rdc_codec.service.app import create_app
+from rdc_codec.service.engine import Engine
 from rdc_codec.service.settings import Settings
 
 pytestmark = [
@@ -947,3 +949,14 @@ def test_settings_of_a_deployment_come_as_texts() -> None:
         ray_deployment.build({"colour": "red"})
     with pytest.raises(rdc_codec.errors.InputError, match="queue must be a number"):
         ray_deployment.build({"queue": "long"})
+    with pytest.raises(rdc_codec.errors.InputError, match="precision must be"):
+        ray_deployment.build({"precision": "half"})
+
+
+def test_precision_is_the_codecs(tmp_path: Path) -> None:
+    copy_bundle(TINY, tmp_path / "half", "fp16")
+    with pytest.raises(rdc_codec.errors.InputError, match="precision='exact' needs fp32"):
+        Engine(Settings(str(tmp_path / "half"), precision="exact"))
+    options = ["serve", "--model", str(tmp_path / "half"), "--precision", "exact"]
+    said = CliRunner().invoke(main, options)
+    assert said.exit_code == 2 and "precision='exact' needs fp32" in said.output

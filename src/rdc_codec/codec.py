@@ -151,10 +151,11 @@ class Codec:
     for the networks instead. device: number of the GPU (None: that of the calling thread's CUDA context, which is used
     as it is, else the first); for OpenVINO the name of a device ("CPU", "GPU.0"). providers, provider_options: those of
     an onnxruntime.InferenceSession, to run the networks on other devices through ONNX Runtime. cache_dir: folder where
-    OpenVINO keeps what it compiled, for a faster next start (None: nothing is written). precision: "exact" (all in
-    fp32: pictures of any two backends differ by at most one grey level, where they differ at all), "fast" (bf16 in
-    OpenVINO where the processor has it, except for what carries the picture: docs/results.md says what that costs; fp32
-    elsewhere) or None (as the bundle's graphs are, fp32 for the shipped one); symbols are parsed the same in all.
+    OpenVINO keeps what it compiled, for a faster next start (None: nothing is written). precision: "exact" (graphs in
+    fp32: pictures of any two backends on a CPU, or of ours on a GPU, differ by at most one grey level, where they
+    differ at all), "fast" (bf16 in OpenVINO where the processor has it, except for what carries the picture:
+    docs/results.md says what that costs; as the bundle's graphs are elsewhere) or None (as the bundle's graphs are,
+    fp32 for the shipped one); symbols are parsed the same in all.
     sha256: of the bundle to be used (`Codec.bundle.sha256`), 64 hexadecimal digits: another one is a WrongModelError.
     cuda_graphs: repeat what the GPU does for a size as one CUDA graph; off, it takes more of the CPU, but no other
     thread that waits for the whole device can meet a capture, in which that is an error (docs/backends.md).

@@ -48,7 +48,7 @@ def create(backend: str | Backend, bundle: Bundle, options: BackendOptions) -> B
         try:
             made = _MAKERS[candidate](bundle, options)
             if candidate == "openvino" and made.info.precision != "bf16":
-                raise BackendError(f"nothing faster than fp32 on {made.info.device}")
+                raise BackendError(f"no bf16 on {made.info.device}, or for these graphs")
             if isinstance(made, GpuBackend):
                 made.try_out()
         except (BackendError, CorruptError, LimitError) as error:  # damaged engines, a GPU without room

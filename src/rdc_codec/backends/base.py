@@ -23,8 +23,9 @@ def number(value: float) -> np.ndarray:
 class BackendInfo:
     """Says what a codec's networks run on.
 
-    name: what a caller asks for it by. device: what it runs on. why: the reason why it was taken. precision: "fp32", or
-    what most of the arithmetic is in, "fp16" or "bf16"; what carries the picture is fp32 always.
+    name: what a caller asks for it by. device: what it runs on. why: the reason why it was taken. precision: the
+    narrowest type in its graphs, "fp32", "fp16" or "bf16"; what carries the picture is fp32 always. (A CPU computes
+    graphs in fp16 in fp32.)
     """
 
     name: str

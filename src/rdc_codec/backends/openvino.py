@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
-from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -16,19 +12,16 @@ from ..bundle import Bundle
 from ..errors import BackendError, InputError, LimitError, _text_of
 from .base import BackendInfo, BackendOptions, Inputs, is_out_of_memory
 from .ort_cpu import LARGE_BYTES, checked_path
-from .precision import Reduced, reduced_nodes
+from .precision import Reduced
 
 if TYPE_CHECKING:
     import openvino
 
 NAME = "openvino"
-# Never left to the device: on processors with bf16 OpenVINO takes that by itself, and pictures would be others.
-FULL = "f32"
+# Never left to the device: on processors with bf16 OpenVINO takes that for everything by itself, and pictures would be
+# others. Where bf16 is wanted the graph says so, node by node, and this stays.
+PRECISION = "f32"
 REDUCED: Reduced = "bf16"
-# Of OpenVINO's models, since 2026: what a node must not be converted to.
-MARK = "DisablePrecisionConversion"
-# OpenVINO's convolution of a node with a bias, which is an addition of its own and has the node's name.
-CONVOLUTION = "/WithoutBiases"
 
 
 def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
@@ -51,54 +44,13 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
     except Exception as error:  # OpenVINO's errors are plain RuntimeErrors
         known = ", ".join(core.available_devices) or "none"
         raise BackendError(f"OpenVINO has no device {device!r} here; it has {known}") from error
-    try:
-        reduced = options.precision == "fast" and can_reduce(core, device)
-    except Exception as error:  # no room for files, say
-        raise BackendError(f"OpenVINO cannot be asked for bf16: {_text_of(error)}") from error
+    reduced = options.precision == "fast" and bundle.precision == "fp32" and can_reduce(core, device)
     return OpenVinoBackend(bundle, core, device, full_name, options, reduced)
 
 
-def kept_in_fp32(core: openvino.Core, model: openvino.Model, reduced: Collection[str]) -> openvino.Model:
-    """Return the model with a mark on all that is not of these nodes of the graph that it was read from: stay fp32.
-
-    OpenVINO has the mark in the files of its models, and in C++ (`ov::disable_conversion`), but not in Python. Where a
-    later version names nodes in another way, more stays fp32 than has to.
-    """
-    import openvino
-
-    may = {name + end for name in reduced for end in ("", CONVOLUTION)}
-    with tempfile.TemporaryDirectory() as folder:
-        paths = Path(folder) / "model.xml", Path(folder) / "model.bin"
-        openvino.serialize(model, *paths)
-        network = ElementTree.parse(paths[0]).getroot()
-        for layer in network.iter("layer"):
-            if layer.get("type") in ("Parameter", "Const", "Result") or layer.get("name") in may:
-                continue
-            marks = layer.find("rt_info")
-            marks = ElementTree.SubElement(layer, "rt_info") if marks is None else marks
-            # From any type: what asks does not say which.
-            attributes = {"name": MARK, "version": "0", "value": "dynamic:bf16,f16"}
-            ElementTree.SubElement(marks, "attribute", attributes)
-        return core.read_model(ElementTree.tostring(network), paths[1].read_bytes())
-
-
-def knows_the_mark(core: openvino.Core) -> bool:
-    """Tell whether this OpenVINO reads the mark: earlier ones pass over it, and would compute all in bf16."""
-    import openvino
-    from openvino import opset13
-
-    x = opset13.parameter([1], np.float32)
-    marked = kept_in_fp32(core, openvino.Model([opset13.relu(x)], [x]), ())
-    return any(MARK in name for node in marked.get_ops() for name in node.get_rt_info())
-
-
 def can_reduce(core: openvino.Core, device: str) -> bool:
-    """Tell whether a device is a processor with instructions for bf16, and can keep the rest in fp32."""
-    return (
-        device == "CPU"
-        and "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-        and knows_the_mark(core)
-    )
+    """Tell whether a device is a processor with instructions for bf16. Others compute in fp32, whatever they have."""
+    return device == "CPU" and "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoBackend:
@@ -125,7 +77,7 @@ class OpenVinoBackend:
         self._bundle, self._core, self._device = bundle, core, device
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": REDUCED if reduced else FULL,
+            "INFERENCE_PRECISION_HINT": PRECISION,
         }
         if device == "CPU" and (threads := options.threads or cores.limit()):
             self._settings["INFERENCE_NUM_THREADS"] = threads
@@ -150,14 +102,15 @@ class OpenVinoBackend:
         import onnx
         from onnx import inliner
 
+        from .typed_graphs import in_16_bits
+
         path = checked_path(self._bundle, graph)
         try:
-            exported = onnx.load(str(path))
-            model = self._core.read_model(inliner.inline_local_functions(exported).SerializeToString())
+            model = onnx.load(str(path))
             if self._reduced:
-                nodes = zip(exported.graph.node, reduced_nodes(exported.graph, REDUCED), strict=True)
-                model = kept_in_fp32(self._core, model, [node.name for node, may in nodes if may])
-            return self._core.compile_model(model, self._device, self._settings)
+                model = in_16_bits(model, REDUCED)
+            read = self._core.read_model(inliner.inline_local_functions(model).SerializeToString())
+            return self._core.compile_model(read, self._device, self._settings)
         except Exception as error:
             if is_out_of_memory(error):
                 raise LimitError(f"not enough memory to load {graph}") from error

@@ -14,7 +14,7 @@ so they are for the residual branches of synthesis alone, half of the arithmetic
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import InputError
 
@@ -35,9 +35,9 @@ ARITHMETIC = {"Add", "Sub", "Mul"}  # in 16 bits only if all inputs are
 
 def checked(precision: Any) -> Precision | None:
     """Return what a caller asks for. Raises InputError if it is none of "exact", "fast" and None."""
-    if precision is not None and precision not in ("exact", "fast"):
-        raise InputError(f'precision must be "exact", "fast" or None, got {precision!r}')
-    return precision
+    if precision is None or (isinstance(precision, str) and precision in ("exact", "fast")):
+        return cast("Precision | None", precision)
+    raise InputError(f'precision must be "exact", "fast" or None, got {precision!r}')
 
 
 def reduced_nodes(graph: onnx.GraphProto, kind: Reduced) -> list[bool]:

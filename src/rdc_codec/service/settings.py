@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from .. import cores
-from ..backends.precision import Precision
+from ..backends.precision import Precision, checked
 from ..errors import InputError
 
 MAX_BYTES = 32 << 20
@@ -26,7 +26,7 @@ class Settings:
     coding one picture may take. transfer_timeout: seconds in which a body must have arrived, and in which an answer
     must be taken.
 
-    Raises InputError for a number that is out of its range.
+    Raises InputError for a number that is out of its range, and for an unknown precision.
     """
 
     model: str | None = None
@@ -41,6 +41,7 @@ class Settings:
     precision: Precision | None = None
 
     def __post_init__(self) -> None:
+        checked(self.precision)
         for name, least in (("workers", 1), ("queue", 0), ("max_bytes", 1), ("max_pixels", 1)):
             value = getattr(self, name)
             if value is None and name == "workers":
