@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 import pickle
 import random
 import re
@@ -25,6 +26,7 @@ from benchmarks.common import psnr
 from export.to_half import copy_bundle
 from rdc_codec import Codec
 from rdc_codec.backends.openvino import can_reduce
+from rdc_codec.backends.openvino_ready import core
 from rdc_codec.backends.precision import Precision
 from rdc_codec.backends.typed_graphs import in_16_bits
 from rdc_codec.bundle import DEFAULT
@@ -136,7 +138,7 @@ def test_precision_is_always_said(
 def test_only_residual_branches_of_synthesis_are_bf16(graph: str) -> None:
     """In the model that OpenVINO gets, whose types it keeps where the processor has bf16."""
     reduced = in_16_bits(onnx.load(str(DEFAULT / f"{graph}.onnx")), "bf16")
-    model = openvino.Core().read_model(inliner.inline_local_functions(reduced).SerializeToString())
+    model = core().read_model(inliner.inline_local_functions(reduced).SerializeToString())
     branch = re.compile(r"\.synthesis\.(body|deep)\.\d+\.(spatial|mix)\.")
     convolutions = {}
     for node in model.get_ops():
@@ -168,7 +170,7 @@ def test_graphs_with_bf16_run_and_read_the_same_symbols(quality: float, photo: n
         assert abs(psnr(photo, pictures[0]) - psnr(photo, pictures[1])) < 0.05
 
 
-HAS_BF16 = can_reduce(openvino.Core(), "CPU")
+HAS_BF16 = can_reduce(core(), "CPU")
 
 
 @pytest.mark.skipif(HAS_BF16, reason="this processor has bf16")
@@ -300,3 +302,27 @@ for thread in threads:
 def test_several_threads_may_be_the_first_to_use_it() -> None:
     """In a process of its own: what OpenVINO makes at its first use is made once in a process, and may lock that up."""
     subprocess.run([sys.executable, "-c", FIRST_USED_BY_MANY, str(TINY)], check=True, timeout=60)
+
+
+SIGNALS_AFTER_CODECS = """
+import os, signal, sys
+import numpy as np
+from rdc_codec import Codec
+
+handled = []
+signal.signal(signal.SIGINT, lambda *_: handled.append(1))
+picture = np.zeros((64, 64, 3), np.uint8)
+codecs = [Codec(sys.argv[1], backend="openvino", threads=1) for _ in range(3)]
+for codec in codecs:
+    codec.encode(picture)
+del codec
+while codecs:
+    del codecs[0]  # the first one first
+    os.kill(os.getpid(), signal.SIGINT)
+assert len(handled) == 3
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="sends itself a signal")
+def test_signals_are_handled_after_codecs_have_ended_in_any_order() -> None:
+    subprocess.run([sys.executable, "-c", SIGNALS_AFTER_CODECS, str(TINY)], check=True, timeout=60)

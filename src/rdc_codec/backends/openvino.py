@@ -31,13 +31,12 @@ def create_backend(bundle: Bundle, options: BackendOptions) -> OpenVinoBackend:
     if options.device is not None and not isinstance(options.device, str):
         raise InputError(f'OpenVINO names its devices, such as "CPU" or "GPU.0", got {options.device!r}')
     try:
-        import openvino
         from onnx import inliner  # noqa: F401 (graphs cannot be loaded without it)
 
-        from . import openvino_ready  # noqa: F401 (before several threads use it)
+        from .openvino_ready import core as shared  # before several threads use it
     except ImportError as error:
         raise BackendError(f'pip install "rdc-codec[openvino]" brings what is missing: {error}') from error
-    core = openvino.Core()
+    core = shared()
     device = options.device or "CPU"
     try:
         full_name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
