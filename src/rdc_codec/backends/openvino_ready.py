@@ -28,7 +28,7 @@ class _Shared:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of a signal may come to it again
         self._core: openvino.Core | None = self._made()
         forking.register(self)
 
@@ -41,7 +41,7 @@ class _Shared:
     def after_fork(self) -> None:
         """Make another one in a forked process when it is needed: the threads of this one are not there."""
         forking.abandon(self._core)
-        self._lock, self._core = threading.Lock(), None
+        self._lock, self._core = threading.RLock(), None
 
     def __call__(self) -> openvino.Core:
         with self._lock:
