@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "tests" / "data" / "fuzz"  # what coverage found, and what did not hold: replayed by the tests
 MAX_LEN = {"bundle": 16384, "bundle_python": 16384}
 OTHERS_MAX_LEN = 4096
+INTERRUPTED = (72, 130, -signal.SIGINT)  # how libFuzzer, atheris and Python end on SIGINT
 # Of the sanitizers' own allocator; leaks are looked for after each input.
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=16:malloc_context_size=8:abort_on_error=0"
@@ -37,11 +38,15 @@ SANITIZERS = {
 
 
 class Result(NamedTuple):
-    """Holds what a run of a target came to. coverage: edges, of libFuzzer; None where nothing counts them."""
+    """Holds what a run of a target came to.
+
+    verdict: "holds", "interrupted" (by Ctrl-C, nothing was found until then) or "DOES NOT HOLD". coverage: edges,
+    of libFuzzer; None where nothing counts them.
+    """
 
     name: str
     engine: str
-    holds: bool
+    verdict: str
     inputs: int
     seconds: float
     coverage: int | None
@@ -118,18 +123,21 @@ def run(name: str, command: list[str], options: argparse.Namespace, environment:
         found = re.findall(pattern, said)
         return int(found[-1]) if found else None
 
+    verdict = "holds" if running.returncode == 0 else "DOES NOT HOLD"
+    if running.returncode in INTERRUPTED:
+        verdict = "interrupted"
     engine = "random changes" if "files were run" in said else ("atheris" if name in TARGETS else "libFuzzer")
     result = Result(
         name,
         engine,
-        running.returncode == 0,
-        number(r"stat::number_of_executed_units:\s*(\d+)") or 0,
+        verdict,
+        number(r"stat::number_of_executed_units:\s*(\d+)") or number(r"(?m)^#(\d+)") or 0,
         time.monotonic() - start,
         number(r"cov: (\d+)"),
         number(r"stat::peak_rss_mb:\s*(\d+)"),
         number(r"stat::slowest_unit_time_sec:\s*(\d+)"),
     )
-    if not result.holds:
+    if result.verdict == "DOES NOT HOLD":
         print(f"{said[-6000:]}\n{name}: something does not hold; the input is in {crashes}", file=sys.stderr)
     return result
 
@@ -139,7 +147,7 @@ def row(result: Result) -> str:
     cells = [
         *(result.name, result.engine, f"{result.inputs:,}", f"{result.seconds:.0f}"),
         *("–" if v is None else f"{v:,}" for v in (result.coverage, result.megabytes, result.slowest)),
-        "holds" if result.holds else "DOES NOT HOLD",
+        result.verdict,
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -226,7 +234,7 @@ def main() -> int:
         if name in TARGETS and options.plain:
             command.append("--plain")
         result = run(name, command, options, environment)
-        good &= result.holds
+        good &= result.verdict == "holds"
         print(row(result), flush=True)
     return 0 if good else 1
 
