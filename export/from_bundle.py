@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from onnx import numpy_helper
 from safetensors.torch import load_file
@@ -27,6 +26,7 @@ if __package__ in (None, ""):  # run as a script from a clone
 from export.bundle_writer import LEFT_OVER
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.tables import picture_identity
+from rdc_codec.backends.typed_graphs import load_graph
 from rdc_codec.bundle import DEFAULT
 
 
@@ -49,7 +49,7 @@ def load_model(bundle: str | Path) -> RateDistortionCognition:
     state = load_file(str(bundle / LEFT_OVER))
     wanted = model.state_dict()
     for graph in manifest["graphs"].values():
-        for tensor in onnx.load(str(bundle / graph["file"])).graph.initializer:
+        for tensor in load_graph(bundle / graph["file"]).graph.initializer:
             if (name := parameter_name(tensor.name)) in wanted and name not in state:
                 state[name] = torch.from_numpy(numpy_helper.to_array(tensor).copy())
     if missing := sorted(k for k in wanted if k not in state and not is_in_tables(k)):

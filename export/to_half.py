@@ -26,7 +26,7 @@ if __package__ in (None, ""):  # run as a script from a clone
 from export.bundle_writer import MANIFEST, WeightsFile, new_bundle, sha256_of, write_graph, write_manifest
 from export.errors import ExportError
 from rdc_codec.backends.precision import Reduced
-from rdc_codec.backends.typed_graphs import FLOAT, HALF, in_16_bits
+from rdc_codec.backends.typed_graphs import FLOAT, HALF, in_16_bits, load_graph
 from rdc_codec.bundle import DEFAULT, WEIGHTS, Bundle
 
 
@@ -116,7 +116,7 @@ def copy_bundle(
         if known != precision:
             weights = WeightsFile(made / WEIGHTS)
             for graph in manifest["graphs"].values():
-                write_graph(convert(onnx.load(str(source / graph["file"]))), made / graph["file"], weights)
+                write_graph(convert(load_graph(source / graph["file"])), made / graph["file"], weights)
             weights.close()
         for name in manifest["files"]:
             if not (made / name).exists():

@@ -28,6 +28,7 @@ from export.errors import ExportError
 from export.from_bundle import is_in_tables, load_model, parameter_name
 from export.function_bodies import OPSET
 from export.graphs import GRAPHS
+from export.half_weights import keep_in_half, round_weights
 from export.tracing import describe, export_graph
 from export.verify import verify
 from model import RateDistortionCognition, checkpoint
@@ -121,10 +122,12 @@ def export_bundle(
     name: str,
     quality_map: dict[str, list[float]],
     quality_map_from: str | None = None,
+    half_weights: bool = False,
 ) -> None:
     """Write a bundle to `folder` (replaced as a whole, only after every check passed).
 
-    quality_map_from: where the map comes from; the manifest says it. Raises ExportError when a graph in ONNX Runtime
+    quality_map_from: where the map comes from; the manifest says it. half_weights: round the weights of convolutions to
+    fp16 and keep them so, which is another model, of another identity. Raises ExportError when a graph in ONNX Runtime
     differs from PyTorch, when the runtime would refuse the map, or when `folder` holds something else than a bundle.
     """
     try:  # before minutes of tracing, not after them
@@ -132,6 +135,8 @@ def export_bundle(
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(f"not a quality map: {error}") from error
     model = copy.deepcopy(model).eval().cpu()
+    if half_weights:
+        round_weights(model)
     for branch in (model.primary, model.auxiliary):
         if branch is not None:
             branch.scale_network.snap_to_integers()  # the tables hold it completely then
@@ -141,7 +146,8 @@ def export_bundle(
             "parse_id": identity(arrays, parsing).hex(),
             "picture_id": picture_identity(model).hex(),
         }
-        graphs, carried = _write_graphs(model, made, {"bundle": name, "version": __version__} | identities)
+        facts = {"bundle": name, "version": __version__} | identities
+        graphs, carried = _write_graphs(model, made, facts, half_weights)
         left_over = {
             k: v.contiguous()
             for k, v in model.state_dict().items()
@@ -167,7 +173,7 @@ def export_bundle(
 
 
 def _write_graphs(
-    model: RateDistortionCognition, folder: Path, facts: dict[str, str]
+    model: RateDistortionCognition, folder: Path, facts: dict[str, str], half_weights: bool
 ) -> tuple[dict[str, Any], set[str]]:
     """Write the graphs and their weights; return what the manifest says of them, and the parameters they carry."""
     weights = WeightsFile(folder / WEIGHTS)
@@ -183,6 +189,8 @@ def _write_graphs(
             exported = export_graph(build(model), {k: inputs[k] for k in names}, build.outputs, shapes)
         describe(exported, str(build.__doc__), {f"rdc.{k}": v for k, v in facts.items()})
         carried |= {parameter_name(tensor.name) for tensor in exported.graph.initializer}
+        if half_weights:
+            keep_in_half(exported)
         graphs[graph] = {"file": f"{graph}.onnx"} | _borders(exported.graph)
         write_graph(exported, folder / f"{graph}.onnx", weights)
     weights.close()
@@ -214,11 +222,16 @@ def main(argv: list[str] | None = None) -> None:
         help="JSON with quality, base_quality, aux_quality columns, or an earlier bundle to take them of\n"
         "(default: a plain map, which no one tuned for this model)",
     )
+    parser.add_argument(
+        "--half-weights",
+        action="store_true",
+        help="round the weights of convolutions to fp16: half the size; what computes stays fp32",
+    )
     args = parser.parse_args(argv)
     folder = args.output or Path(args.checkpoint).with_suffix(".bundle")
     model = checkpoint.load(args.checkpoint)
     quality_map, origin = read_quality_map(args.quality_map, single=model.auxiliary is None)
-    export_bundle(model, folder, args.name or folder.name, quality_map, origin)
+    export_bundle(model, folder, args.name or folder.name, quality_map, origin, args.half_weights)
     size = sum(p.stat().st_size for p in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB, every graph equal to PyTorch within the tolerance")
     print(f"quality map: {len(quality_map['quality'])} rows, from {origin}")

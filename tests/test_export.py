@@ -11,17 +11,19 @@ from shutil import copytree
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from conftest import SHIPPED, TINY, TINY_CHECKPOINT, run_operator
 from onnx import TensorProto, helper, inliner
 
 from export import from_bundle
-from export.bundle_writer import new_bundle
+from export.bundle_writer import WeightsFile, new_bundle, write_graph
 from export.compare import STEPS
 from export.errors import ExportError
 from export.from_bundle import load_model
 from export.function_bodies import DOMAIN, FUNCTIONS
+from export.half_weights import keep_in_half
 from export.to_half import conv1x1_as_matmul, to_half
 from export.to_onnx import DEFAULT_MAP, export_bundle, read_quality_map
 from export.to_onnx import main as to_onnx
@@ -31,6 +33,8 @@ from model.context import pass_of
 from model.gain import interpolate
 from model.tables import parsing_config, picture_identity, tables_of
 from model.transforms import fold, unfold
+from rdc_codec import Codec
+from rdc_codec.backends.typed_graphs import load_graph
 from rdc_codec.bundle import Bundle, identity
 
 TWIN = Path(__file__).parents[1] / "benchmarks" / "twin"
@@ -241,6 +245,62 @@ def test_exporting_again_gives_the_same_bundle(tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     assert "within the tolerance" in said and "from the bundle tiny" in said
     assert made["quality_map"] == kept["quality_map"] and "bundle tiny" in made["quality_map_from"]
+
+
+def test_weights_kept_in_fp16_are_those_of_the_fp32_graph(tmp_path) -> None:
+    """A graph with rounded weights, its other form with half the bytes, and back: the same graph, the same outputs."""
+    inputs = {"pixels": np.arange(64 * 64 * 3, dtype=np.int32).reshape(1, 64, 64, 3).astype(np.int8)}
+    inputs |= {name: np.full(1, 1.5, np.float32) for name in ("base_level", "aux_level")}
+    wide = onnx.load(str(TINY / "encode_full.onnx"))
+    taken = {node.input[1] for node in wide.graph.node if node.op_type == "Conv"}
+    with pytest.raises(ExportError, match="not rounded"):
+        keep_in_half(onnx.ModelProto.FromString(wide.SerializeToString()))
+    for tensor in wide.graph.initializer:
+        if tensor.name in taken:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    half = onnx.ModelProto.FromString(wide.SerializeToString())
+    keep_in_half(half)
+    onnx.checker.check_model(half, full_check=True)
+    made = {}
+    for name, model in {"wide": wide, "half": half}.items():
+        weights = WeightsFile(tmp_path / f"{name}.bin")
+        write_graph(model, tmp_path / f"{name}.onnx", weights)
+        weights.close()
+        session = onnxruntime.InferenceSession(
+            str(tmp_path / f"{name}.onnx"), providers=["CPUExecutionProvider"]
+        )
+        made[name] = session.run(None, inputs)
+    for a, b in zip(made["wide"], made["half"], strict=True):
+        np.testing.assert_array_equal(a, b)
+    sizes = [(tmp_path / f"{name}.bin").stat().st_size for name in ("wide", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    again, first = (load_graph(tmp_path / f"{name}.onnx").graph for name in ("half", "wide"))
+    assert list(again.node) == list(first.node)
+    for a, b in zip(again.initializer, first.initializer, strict=True):
+        assert (a.name, a.data_type) == (b.name, b.data_type)
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(a), onnx.numpy_helper.to_array(b))
+
+
+@pytest.mark.slow
+def test_a_bundle_with_weights_in_fp16_is_of_the_rounded_model(tmp_path) -> None:
+    model = checkpoint.load(TINY_CHECKPOINT)
+    to_onnx(
+        [str(TINY_CHECKPOINT), "-o", str(tmp_path / "half"), "--quality-map", str(TINY), "--half-weights"]
+    )
+    manifest = json.loads((tmp_path / "half" / "manifest.json").read_text())
+    assert manifest["picture_id"] != json.loads((TINY / "manifest.json").read_text())["picture_id"]
+    again = load_model(tmp_path / "half")  # whose identity is checked on the way
+    for name, value in again.state_dict().items():
+        if name.endswith("synthesis.head.weight"):
+            torch.testing.assert_close(value, model.state_dict()[name].half().float(), rtol=0, atol=0)
+    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype(np.uint8)
+    streams = {}
+    for backend in ("onnxruntime", "openvino"):
+        codec = Codec(tmp_path / "half", backend=backend)
+        streams[backend] = codec.encode(picture, 60)
+        codec.decode(streams[backend])
+    assert abs(len(streams["openvino"]) - len(streams["onnxruntime"])) <= 8
 
 
 def test_a_shipped_model_becomes_a_checkpoint_to_train_on(tmp_path, capsys) -> None:

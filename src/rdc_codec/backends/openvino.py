@@ -98,14 +98,13 @@ class OpenVinoBackend:
         self._turns = {graph: threading.RLock() for graph in self._bundle.graphs}
 
     def _load(self, graph: str) -> openvino.CompiledModel:
-        import onnx
         from onnx import inliner
 
-        from .typed_graphs import in_16_bits
+        from .typed_graphs import in_16_bits, load_graph
 
         path = checked_path(self._bundle, graph)
         try:
-            model = onnx.load(str(path))
+            model = load_graph(path)
             if self._reduced:
                 model = in_16_bits(model, REDUCED)
             read = self._core.read_model(inliner.inline_local_functions(model).SerializeToString())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -18,6 +20,26 @@ def bf16_bits(values: np.ndarray) -> np.ndarray:
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     up = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     return ((bits + up) >> np.uint32(16)).astype(np.uint16)
+
+
+def load_graph(path: str | Path) -> onnx.ModelProto:
+    """Load a graph of a bundle with its weights; those that are kept in fp16, with a cast behind them, in fp32.
+
+    Raises what onnx raises of files that are damaged, and OSError.
+    """
+    model = onnx.load(str(path))
+    kept = {t.name: t for t in model.graph.initializer if t.data_type == HALF}
+    casts = [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in kept]
+    wide = {cast.output[0]: cast.input[0] for cast in casts}
+    for cast in casts:
+        tensor = kept[cast.input[0]]
+        values = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        model.graph.node.remove(cast)
+    for node in model.graph.node:
+        for k, name in enumerate(node.input):
+            node.input[k] = wide.get(name, name)
+    return model
 
 
 class _Converter:
