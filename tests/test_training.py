@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from model.init_klt import klt_init
 from training import stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
 from training.cognition import CognitionLoss, pooled
-from training.data import Crops, DeviceCrops, PhotoCache
+from training.data import Crops, DeviceCrops, PhotoCache, reducing
 from training.loop import branch_config
 from training.losses import outside_range
 
@@ -292,33 +293,43 @@ def test_a_range_that_is_moved_keeps_the_gain_of_every_multiplier() -> None:
     )
 
 
-def test_crops_of_a_device_are_parts_of_the_pictures_flipped_turned_or_halved(folder, tmp_path) -> None:
+@pytest.mark.parametrize("factor", [1.0, 1.25, 1.618, 2.0])
+def test_pictures_are_reduced_as_by_pillow(photo, factor: float) -> None:
+    size = 64
+    side = math.ceil(factor * size)
+    part = photo[:side, 40 : 40 + side]
+    span = factor * size
+    expected = Image.fromarray(part).resize((size, size), Image.Resampling.BICUBIC, box=(0, 0, span, span))
+    taps = reducing(torch.full((1, 1), factor), size)[0, :, :side].double()
+    found = torch.einsum("ik,jl,klc->ijc", taps, taps, torch.from_numpy(part.copy()).double())
+    differences = np.abs(found.round().clamp(0, 255).numpy() - np.asarray(expected, float))
+    # Pillow rounds between rows and columns.
+    assert differences.max() <= (1 if factor > 1 else 0) and differences.mean() < 0.25
+
+
+@pytest.mark.parametrize("kind", ["processor", "device"])
+def test_crops_are_parts_of_the_pictures_flipped_turned_or_reduced(folder, tmp_path, kind: str) -> None:
     cache = PhotoCache(folder, tmp_path, 64)
     photo = cache.photo(cache.training[0])
     cache.training = cache.training[:1]
-    size = 64
-    crops = next(iter(DeviceCrops([(cache, 1.0)], size, 16, 0, torch.device("cpu"))))
-    assert crops.shape == (16, 3, size, size) and crops.dtype == torch.uint8
-    rows, columns = (side // 2 * 2 for side in photo.shape[:2])
-    half = photo[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2, 3).astype(float)
-    shifted = {
-        (r, c): np.round(
-            np.roll(photo, (-r, -c), (0, 1))[:rows, :columns].reshape(half.shape).mean((1, 3))
-        ).astype(np.uint8)
-        for r in (0, 1)
-        for c in (0, 1)
-    }
-    found = {"whole": 0, "halved": 0}
+    size, sets = 64, [(cache, 1.0)]
+    made = (
+        Crops(sets, size, 32, 0)
+        if kind == "processor"
+        else DeviceCrops(sets, size, 32, 0, torch.device("cpu"))
+    )
+    crops = next(iter(made))
+    assert crops.shape == (32, 3, size, size) and crops.dtype == torch.uint8
+    whole = 0
     for crop in crops.permute(0, 2, 3, 1).numpy():
-        for name, sources in (("whole", [photo]), ("halved", list(shifted.values()))):
-            variants = [
-                np.ascontiguousarray(v[::a, ::b])
-                for v in (crop, crop.transpose(1, 0, 2))
-                for a in (1, -1)
-                for b in (1, -1)
-            ]
-            found[name] += any(_is_part(v, source) for v in variants for source in sources)
-    assert sum(found.values()) >= 16 and all(found.values())
+        variants = [
+            np.ascontiguousarray(v[::a, ::b])
+            for v in (crop, crop.transpose(1, 0, 2))
+            for a in (1, -1)
+            for b in (1, -1)
+        ]
+        whole += any(_is_part(v, photo) for v in variants)
+    assert 8 <= whole <= 24, "half of them are reduced"
 
 
 def _is_part(crop: np.ndarray, source: np.ndarray) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import queue
 import threading
@@ -17,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 SMALLEST = 64  # a photo must hold one hyper-latent
+REDUCTION = 2.0  # how much smaller a picture is made at most
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -99,7 +101,8 @@ class Crops:
     """Endless batches of random crops, uint8 [N, 3, size, size], prepared by one background thread.
 
     Pictures of several sets are mixed by shares (`_weights`). Flips both ways and transposition; half the time
-    a picture over twice the crop size is halved first, so that the model sees sharp content too.
+    a picture is reduced first (bicubic), by any factor up to `REDUCTION` that leaves room for the crop: so the model
+    sees sharp content too, and each place in many forms.
     """
 
     def __init__(self, caches: Sequence[tuple[PhotoCache, float]], size: int, batch: int, seed: int) -> None:
@@ -113,13 +116,20 @@ class Crops:
     def _crop(self) -> np.ndarray:
         cache, entry = self.pictures[self.random.choice(len(self.weights), p=self.weights)]
         photo, size = cache.photo(entry), self.size
-        halve = min(photo.shape[:2]) >= 2 * size and self.random.random() < 0.5
-        side = 2 * size if halve else size
+        shorter = min(photo.shape[:2])
+        factor = 1.0
+        if self.random.random() < 0.5:
+            factor = min(shorter / size, REDUCTION) ** self.random.random()
+        side = min(math.ceil(factor * size), shorter)
         top = self.random.integers(photo.shape[0] - side + 1)
         left = self.random.integers(photo.shape[1] - side + 1)
         crop = photo[top : top + side, left : left + side]
-        if halve:
-            crop = np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BOX))
+        if factor > 1:
+            span = min(factor * size, side)
+            reduced = Image.fromarray(crop).resize(
+                (size, size), Image.Resampling.BICUBIC, box=(0, 0, span, span)
+            )
+            crop = np.asarray(reduced)
         for axis in (0, 1):
             if self.random.random() < 0.5:
                 crop = np.flip(crop, axis)
@@ -140,6 +150,20 @@ class Crops:
             if isinstance(batch, Exception):
                 raise RuntimeError("cannot read training photos") from batch
             yield batch
+
+
+def reducing(factor: torch.Tensor, size: int) -> torch.Tensor:
+    """Return what makes `size` pixels of the first factor * size of a row, for each factor in [1, REDUCTION].
+
+    factor: float [N, 1]. Returns float [N, size, ceil(REDUCTION * size)], rows of sum 1: the bicubic filter of Pillow
+    (R. Keys, 1981, a = -1/2), made wider by the factor.
+    """
+    taps = torch.arange(math.ceil(REDUCTION * size), device=factor.device)
+    centre = (torch.arange(size, device=factor.device) + 0.5) * factor
+    x = ((taps + 0.5 - centre[:, :, None]) / factor[:, :, None]).abs()
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    weight = torch.where(x < 1, near, torch.where(x < 2, far, 0)) * (taps < factor[:, :, None] * size)
+    return weight / weight.sum(2, keepdim=True)
 
 
 class DeviceCrops:
@@ -175,21 +199,21 @@ class DeviceCrops:
         size = self.size
         chosen = torch.multinomial(self.weights, self.batch, replacement=True, generator=self.random)
         start, height, width = self.pictures[chosen, None].unbind(2)  # each [N, 1]
-        large = torch.minimum(height, width) >= 2 * size
-        step = 1 + (large & (self._chance() < 0.5)).long()  # of the grid: 2 where the picture is halved
-        ramp = torch.arange(size, device=self.device)
-        places = []
+        largest = (torch.minimum(height, width) / size).clamp(max=REDUCTION)
+        factor = torch.where(self._chance() < 0.5, largest ** self._chance(), 1.0)
+        filters, places = [], []
         for side in (height, width):
-            first = (self._chance() * (side - step * size + 1)).long()
-            order = torch.where(self._chance() < 0.5, ramp, size - 1 - ramp)
-            places.append(first + order * step)
-        total = torch.zeros(self.batch, size, size, 3, device=self.device)
-        for down in (0, 1):
-            for right in (0, 1):
-                rows, columns = places[0] + down * (step - 1), places[1] + right * (step - 1)
-                index = start[:, :, None] + 3 * (rows[:, :, None] * width[:, :, None] + columns[:, None, :])
-                total += self.pixels[index[..., None] + self.colours]
-        crops = (total / 4).round()
+            taken = torch.minimum((factor * size).ceil().long(), side)
+            first = (self._chance() * (side - taken + 1)).long()
+            ramp = torch.arange(math.ceil(REDUCTION * size), device=self.device)
+            places.append(torch.minimum(first + ramp, side - 1))
+            taps = reducing(factor, size)
+            filters.append(torch.where((self._chance() < 0.5)[:, :, None], taps, taps.flip(1)))
+        rows, columns = places
+        index = start[:, :, None] + 3 * (rows[:, :, None] * width[:, :, None] + columns[:, None, :])
+        window = self.pixels[index[..., None] + self.colours].float()
+        window = torch.einsum("nik,nklc->nilc", filters[0], window)  # both at once is an outer product first
+        crops = torch.einsum("njl,nilc->nijc", filters[1], window).round().clamp(0, 255)
         turned = (self._chance() < 0.5)[:, :, None, None]
         crops = torch.where(turned, crops.transpose(1, 2), crops)
         return crops.to(torch.uint8).permute(0, 3, 1, 2)
