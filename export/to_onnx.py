@@ -123,6 +123,7 @@ def export_bundle(
     quality_map: dict[str, list[float]],
     quality_map_from: str | None = None,
     half_weights: bool = False,
+    version: str = "1",
 ) -> None:
     """Write a bundle to `folder` (replaced as a whole, only after every check passed).
 
@@ -158,6 +159,7 @@ def export_bundle(
         manifest = {
             "format": FORMAT,
             "name": name,
+            "version": version,
             "made_with": {m.__name__: m.__version__ for m in (torch, onnx, onnxruntime)} | {"opset": OPSET},
             **identities,
             "strides": {"pixels": PIXEL_STRIDE, "latent": LATENT_STRIDE, "hyper": HYPER_STRIDE},
@@ -217,6 +219,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--name", help="name in the manifest (default: the folder's)")
     parser.add_argument(
+        "--bundle-version",
+        default="1",
+        help="version in the manifest, another one for each model that is trained (default: 1)",
+    )
+    parser.add_argument(
         "--quality-map",
         type=Path,
         help="JSON with quality, base_quality, aux_quality columns, or an earlier bundle to take them of\n"
@@ -231,7 +238,9 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.output or Path(args.checkpoint).with_suffix(".bundle")
     model = checkpoint.load(args.checkpoint)
     quality_map, origin = read_quality_map(args.quality_map, single=model.auxiliary is None)
-    export_bundle(model, folder, args.name or folder.name, quality_map, origin, args.half_weights)
+    export_bundle(
+        model, folder, args.name or folder.name, quality_map, origin, args.half_weights, args.bundle_version
+    )
     size = sum(p.stat().st_size for p in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB, every graph equal to PyTorch within the tolerance")
     print(f"quality map: {len(quality_map['quality'])} rows, from {origin}")

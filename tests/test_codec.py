@@ -35,6 +35,7 @@ from rdc_codec.errors import (
     UnsupportedError,
     WrongModelError,
 )
+from rdc_codec.released_bundles import RELEASED
 from tests import reference_coder
 
 
@@ -323,11 +324,22 @@ def test_streams_may_be_any_bytes(tiny: Codec, photo: np.ndarray, kind: type) ->
     np.testing.assert_array_equal(tiny.decode(kind(stream)), tiny.decode(stream))
 
 
+@pytest.mark.parametrize(
+    "folder", [SHIPPED, Path(__file__).parents[1] / "benchmarks" / "twin"], ids=["shipped", "twin"]
+)
+def test_the_bundles_of_the_project_are_among_the_released(folder: Path) -> None:
+    bundle = Bundle(folder)
+    known = RELEASED[bundle.parse_id[:4].hex(), bundle.picture_id[:4].hex()]
+    assert (known.name, known.version) == (bundle.name, bundle.version)
+
+
 def test_a_stream_of_another_model_is_named_as_such(tiny: Codec, shipped: Codec, photo: np.ndarray) -> None:
     with pytest.raises(WrongModelError):
         shipped.decode(tiny.encode(photo))
     with pytest.raises(WrongModelError):
         shipped.symbols(tiny.encode(photo))
+    with pytest.raises(WrongModelError, match=r"bundle light 1: the default of rdc-codec 0.1"):
+        tiny.decode(shipped.encode(photo))
     assert shipped.info(tiny.encode(photo))["width"] == photo.shape[1]
 
 

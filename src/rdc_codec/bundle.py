@@ -160,6 +160,7 @@ class Bundle:
     path: its folder (None: the one shipped with the package). sha256: what `sha256` has to be, or WrongModelError is
     raised before anything else of the folder is read.
 
+    name, version: of the manifest, for people; "" where it has none.
     sha256: SHA-256 of manifest.json in hexadecimal, and so of the whole bundle: the manifest has the SHA-256 of every
     other file. parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name ->
     tensors. primary, auxiliary (None in a single-branch model): see `Branch`. precision: "fp32", or "fp16" where
@@ -239,6 +240,7 @@ class Bundle:
         found = read_arrays((self.path / "tables.npz").read_bytes())
         self.parse_id = bytes.fromhex(manifest["parse_id"])
         self.picture_id = bytes.fromhex(manifest["picture_id"])
+        self.name, self.version = (str(manifest.get(key, "")) for key in ("name", "version"))
         self.precision: str = manifest.get("precision", "fp32")
         if self.precision not in ("fp32", "fp16"):
             raise ValueError(f"precision is {self.precision!r}, this runtime knows fp32 and fp16")

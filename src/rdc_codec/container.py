@@ -25,6 +25,7 @@ from .errors import (
     _text_of,
 )
 from .native import crc32c
+from .released_bundles import described
 from .types import Buffer
 
 MAGIC = b"RDC"
@@ -226,13 +227,13 @@ class Stream:
 def identify(header: Header, parse_id: bytes, picture_id: bytes) -> None:
     """Check that the loaded model, given by its identities (SHA-256 or prefix), wrote the stream.
 
-    Raises WrongModelError, with the identities of both in hexadecimal.
+    Raises WrongModelError, with the identities of both in hexadecimal, and what a released bundle is called.
     """
     loaded = (parse_id[:ID_BYTES], picture_id[:ID_BYTES])
     if (header.parse_id, header.picture_id) != loaded:
         raise WrongModelError(
-            f"stream was written with model {header.parse_id.hex()}/{header.picture_id.hex()}, "
-            f"loaded model is {loaded[0].hex()}/{loaded[1].hex()} (parsing/picture)"
+            f"stream was written with model {described(header.parse_id, header.picture_id)}, "
+            f"loaded model is {described(*loaded)}; identities are parsing/picture"
         )
 
 

@@ -1,0 +1,29 @@
+"""Names the bundles that were released, so that a stream which needs another one than the loaded can say which."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Released(NamedTuple):
+    """Describes a bundle: its name, its version, and where it is to be had."""
+
+    name: str
+    version: str
+    where: str
+
+
+# By what stands in a stream: the first bytes of parse_id and picture_id, in hexadecimal. An entry is never taken away.
+RELEASED = {
+    ("4f1cff7f", "b42c2f85"): Released(
+        "light", "1", "the default of rdc-codec 0.1 and 0.2, in the folder bundle of the installed package"
+    ),
+    ("d21ca9ea", "38d05597"): Released("twin", "1", "in benchmarks/twin of the repository of rdc-codec"),
+}
+
+
+def described(parse_id: bytes, picture_id: bytes) -> str:
+    """Return a model's identities as a stream has them, "parsing/picture" in hexadecimal, and its name where known."""
+    key = parse_id.hex(), picture_id.hex()
+    known = RELEASED.get(key)
+    return "/".join(key) + (f" (bundle {known.name} {known.version}: {known.where})" if known else "")
