@@ -29,7 +29,11 @@ def load_graph(path: str | Path) -> onnx.ModelProto:
     """
     model = onnx.load(str(path))
     kept = {t.name: t for t in model.graph.initializer if t.data_type == HALF}
-    casts = [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in kept]
+    casts = [
+        n
+        for n in model.graph.node
+        if n.op_type == "Cast" and n.input[0] in kept and n.attribute[0].i == FLOAT
+    ]
     wide = {cast.output[0]: cast.input[0] for cast in casts}
     for cast in casts:
         tensor = kept[cast.input[0]]
