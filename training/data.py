@@ -201,13 +201,12 @@ class DeviceCrops:
         start, height, width = self.pictures[chosen, None].unbind(2)  # each [N, 1]
         largest = (torch.minimum(height, width) / size).clamp(max=REDUCTION)
         factor = torch.where(self._chance() < 0.5, largest ** self._chance(), 1.0)
+        taps, ramp = reducing(factor, size), torch.arange(math.ceil(REDUCTION * size), device=self.device)
         filters, places = [], []
         for side in (height, width):
             taken = torch.minimum((factor * size).ceil().long(), side)
             first = (self._chance() * (side - taken + 1)).long()
-            ramp = torch.arange(math.ceil(REDUCTION * size), device=self.device)
             places.append(torch.minimum(first + ramp, side - 1))
-            taps = reducing(factor, size)
             filters.append(torch.where((self._chance() < 0.5)[:, :, None], taps, taps.flip(1)))
         rows, columns = places
         index = start[:, :, None] + 3 * (rows[:, :, None] * width[:, :, None] + columns[:, None, :])

@@ -160,11 +160,11 @@ class Bundle:
     path: its folder (None: the one shipped with the package). sha256: what `sha256` has to be, or WrongModelError is
     raised before anything else of the folder is read.
 
-    name, version: of the manifest, for people; "" where it has none.
-    sha256: SHA-256 of manifest.json in hexadecimal, and so of the whole bundle: the manifest has the SHA-256 of every
-    other file. parse_id, picture_id: SHA-256 identities, 32 bytes. graphs: name -> file; inputs, outputs: name ->
-    tensors. primary, auxiliary (None in a single-branch model): see `Branch`. precision: "fp32", or "fp16" where
-    most of the graphs' arithmetic is (export/to_half.py).
+    name, version: of the manifest, for people; "" where it has none. sha256: SHA-256 of manifest.json in hexadecimal,
+    and so of the whole bundle: the manifest has the SHA-256 of every other file. parse_id, picture_id: SHA-256
+    identities, 32 bytes. graphs: name -> file; inputs, outputs: name -> tensors. primary, auxiliary (None in a
+    single-branch model): see `Branch`. precision: "fp32", or "fp16" where most of the graphs' arithmetic is
+    (export/to_half.py).
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, sha256: str | None = None) -> None:

@@ -75,6 +75,8 @@ def plain(name: str, options: list[str]) -> None:
     def run(data: bytes) -> None:
         try:
             target.run(data)
+        except KeyboardInterrupt:  # of whoever runs it, and no find
+            raise
         except BaseException:
             Path(f"{given['artifact_prefix']}crash-of-{name}").write_bytes(data)
             raise
