@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,22 +46,23 @@ def grow(model: RateDistortionCognition, blocks: int, deep_blocks: int) -> RateD
 
 
 @torch.no_grad()
-def with_primary_range(
-    model: RateDistortionCognition, bounds: tuple[float, float]
+def with_range(
+    model: RateDistortionCognition, branch: Literal["primary", "auxiliary"], bounds: tuple[float, float]
 ) -> RateDistortionCognition:
-    """Return a model whose primary branch spans these multipliers, with the gains it had at each of them.
+    """Return a model one branch of which spans these multipliers, with the gains it had at each of them.
 
     Between trained levels gains are interpolated geometrically, as they are in use. Beyond the ends they go on with
     the square root of the multiplier, which is optimal at high rate (`model.gain`).
     """
-    old, levels = model.config.primary_lambda, model.config.levels
-    ranged = RateDistortionCognition(dataclasses.replace(model.config, primary_lambda=bounds))
+    span, levels = f"{branch}_lambda", model.config.levels
+    old = getattr(model.config, span)
+    ranged = RateDistortionCognition(dataclasses.replace(model.config, **{span: bounds}))
     state = model.state_dict()
     wanted = torch.linspace(math.log(bounds[0]), math.log(bounds[1]), levels)
     inside = wanted.clamp(math.log(old[0]), math.log(old[1]))
     position = (inside - math.log(old[0])) / math.log(old[1] / old[0]) * (levels - 1)
     for name, sign in (("log_gain", 0.5), ("log_inverse", -0.5)):
-        key = f"primary.gain.{name}"
+        key = f"{branch}.gain.{name}"
         state[key] = _interpolated(state[key], position) + sign * (wanted - inside)[:, None]
     ranged.load_state_dict(state)
     return ranged

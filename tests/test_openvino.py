@@ -326,3 +326,30 @@ assert len(handled) == 3
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="sends itself a signal")
 def test_signals_are_handled_after_codecs_have_ended_in_any_order() -> None:
     subprocess.run([sys.executable, "-c", SIGNALS_AFTER_CODECS, str(TINY)], check=True, timeout=60)
+
+
+THREADS_OF_CODECS = """
+import os, sys
+import numpy as np
+from rdc_codec import Codec
+
+picture = np.zeros((64, 64, 3), np.uint8)
+
+def threads_after(together):
+    codecs = [Codec(sys.argv[1], backend="openvino", threads=2) for _ in range(together)]
+    for codec in codecs:
+        codec.decode(codec.encode(picture))
+    del codec, codecs
+    return len(os.listdir("/proc/self/task"))
+
+one, four = threads_after(1), threads_after(4)
+assert one < four, (one, four)
+for together in (1, 4, 2, 4, 1, 3, 4):
+    assert threads_after(together) == four, (together, threads_after(together), four)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_threads_that_stay_are_those_of_the_most_codecs_that_there_were_at_once() -> None:
+    """OpenVINO gives those of graphs that are gone to later ones: codecs that come and go make no more of them."""
+    subprocess.run([sys.executable, "-c", THREADS_OF_CODECS, str(TINY)], check=True, timeout=60)

@@ -26,6 +26,10 @@ from model.transforms import fold
 from training.data import Crops, DeviceCrops, PhotoCache
 from training.validation import validate
 
+# A step that takes longer counts as so many seconds: a process that was stopped for an hour (SIGSTOP) and goes on has
+# not trained for an hour.
+STEP_COUNTS = 60.0
+
 # (folded images, variant of the step) -> loss, figures for the log: scalars without gradient
 Step = Callable[[Tensor, int], tuple[Tensor, dict[str, Tensor]]]
 
@@ -311,7 +315,7 @@ class Trainer:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - kept)
             now = time.monotonic()
             self.progress.steps += 1
-            self.progress.seconds += now - last
+            self.progress.seconds += min(now - last, STEP_COUNTS)
             bar.update(int(self.progress.seconds) - bar.n)
             last = now
             if self.progress.seconds >= budget or self.progress.steps % 200 == 0:

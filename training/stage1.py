@@ -17,7 +17,7 @@ from torch import Tensor
 from model import RateDistortionCognition, checkpoint
 from model.branches import lambda_at
 from model.config import NAMED
-from model.grow import grow, with_primary_range
+from model.grow import grow, with_range
 from model.init_klt import klt_init
 from model.transforms import unfold
 from training.backbone import load_backbone
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.grow:
             model = grow(model, *args.grow)
         if args.lambdas:
-            model = with_primary_range(model, tuple(args.lambdas))
+            model = with_range(model, "primary", tuple(args.lambdas))
     else:
         named = NAMED[args.config]
         primary = branch_config(args.branch, **dataclasses.asdict(named.primary))

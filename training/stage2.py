@@ -17,6 +17,7 @@ from torch import Tensor
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.branches import lambda_at
 from model.config import QUADTREE_PASSES
+from model.grow import with_range
 from training.loop import (
     Trainer,
     add_options,
@@ -31,11 +32,28 @@ from training.validation import base_level
 
 
 def build(
-    primary: str, settings: list[str], lambdas: list[float] | None, transforms: str | None = None
+    primary: str,
+    settings: list[str],
+    lambdas: list[float] | None,
+    transforms: str | None = None,
+    auxiliary: str | None = None,
 ) -> RateDistortionCognition:
-    """A two-branch model: the checkpoint's primary branch, an auxiliary one that starts from its transforms, or
-    from those of another checkpoint."""
+    """A two-branch model: the checkpoint's primary branch, an auxiliary one that starts from its transforms or
+    from those of another checkpoint, or goes on as another checkpoint's auxiliary branch."""
     trained = checkpoint.load(primary)
+    if auxiliary:
+        model = checkpoint.load(auxiliary)
+        if model.auxiliary is None:
+            raise SystemExit(f"--auxiliary: {auxiliary} has none")
+        if model.config.primary != trained.config.primary or model.config.levels != trained.config.levels:
+            raise SystemExit("--auxiliary: its primary branch must be built as that of --primary")
+        if lambdas:
+            model = with_range(model, "auxiliary", (lambdas[0], lambdas[1]))
+        config = dataclasses.replace(model.config, primary_lambda=trained.config.primary_lambda)
+        gone_on = RateDistortionCognition(config)
+        gone_on.load_state_dict(model.state_dict())
+        gone_on.primary.load_state_dict(trained.primary.state_dict())
+        return gone_on
     start = dataclasses.asdict(trained.config.primary) | {"slices": QUADTREE_PASSES}
     config = dataclasses.replace(trained.config, auxiliary=branch_config(settings, **start))
     if lambdas:
@@ -73,11 +91,17 @@ def main(argv: list[str] | None = None) -> None:
         help="checkpoint whose primary branch the transforms start from (default: --primary); it and\n"
         "--primary must descend from one run, for latents are subtracted",
     )
+    parser.add_argument(
+        "--auxiliary",
+        help="checkpoint whose auxiliary branch goes on, in place of a new one; its primary branch is not used",
+    )
     parser.add_argument("--transform-rate", type=float, default=0.3, help="their share of --lr")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
+    if args.auxiliary and (args.transforms or args.branch):
+        parser.error("--auxiliary has its own transforms and architecture: neither --transforms nor --branch")
     torch.manual_seed(args.seed)
-    model = build(args.primary, args.branch, args.lambdas, args.transforms)
+    model = build(args.primary, args.branch, args.lambdas, args.transforms, args.auxiliary)
     model.primary.requires_grad_(False)
     config = model.config
     auxiliary = model.auxiliary
