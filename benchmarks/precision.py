@@ -1,7 +1,7 @@
 """Measures what 16 and 8 bits cost: streams of either precision read by both, and PSNR to the original.
 
-python -m benchmarks.precision --data DIR [--type fp16 | bf16 | int8] [--largest N | --flattest N] [--products]
-    [--tf32] [--limit N] [--model BUNDLE]
+python -m benchmarks.precision --data DIR [--type fp16 | bf16 | int8 | --openvino] [--largest N | --flattest N]
+    [--products] [--tf32] [--limit N] [--model BUNDLE]
 
 For each quality: bytes of encoding in this type against fp32, streams whose symbols depend on the reader (none may),
 and how PSNR changes from fp32 at both ends to the type at both, at the encoder alone, at the decoder alone, in dB, the
@@ -13,7 +13,8 @@ quantisation is finest against the signal.
 
 On the CPU, where ONNX Runtime computes fp16 graphs in fp32 and leaves out most of the rounding between layers: it is
 put in as explicit casts here, so values are those that a GPU stores, or a processor with bf16. Sums inside a layer are
-fp32, as in tensor cores.
+fp32, as in tensor cores. --openvino rounds nothing itself: OpenVINO with precision="fast" beside "exact", on a
+processor that has bf16.
 """
 
 from __future__ import annotations
@@ -218,20 +219,27 @@ def main(argv: list[str] | None = None) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--largest", type=int, help="only so many photos, those with the largest symbols")
     which.add_argument("--flattest", type=int, help="only so many photos, those with the fewest bits a pixel")
-    parser.add_argument("--type", choices=["fp16", "bf16", "int8"], default="fp16")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--type", choices=["fp16", "bf16", "int8"], default="fp16")
+    how.add_argument("--openvino", action="store_true", help='OpenVINO\'s own bf16, precision="fast"')
     parser.add_argument("--products", action="store_true", help="1x1 convolutions as matrix products")
     parser.add_argument("--tf32", action="store_true", help="fp32 convolutions of fp16 graphs in TF32")
     args = parser.parse_args(argv)
-    if args.type != "fp16" and (args.tf32 or args.products):
+    if (args.type != "fp16" or args.openvino) and (args.tf32 or args.products):
         parser.error("--tf32 and --products are for fp16")
-    full = Codec(args.model)
+    full = Codec(args.model, backend="openvino", precision="exact") if args.openvino else Codec(args.model)
     pictures = [rgb for _, rgb in photos(args.data, args.limit)]
     if most := args.largest or args.flattest:
         by = largest_symbol if args.largest else flatness
         order = np.argsort([by(full, rgb) for rgb in tqdm(pictures, desc="choosing", file=sys.stderr)])
         pictures = [pictures[k] for k in order[::-1][:most]]
     with tempfile.TemporaryDirectory() as folder:
-        half = rounding_codec(full, Path(folder) / "half", args.type, args.tf32, args.products)
+        if args.openvino:
+            half = Codec(args.model, backend="openvino", precision="fast")
+            if half.backend.precision != "bf16":
+                raise SystemExit(f"error: no bf16 here: {half.backend}")
+        else:
+            half = rounding_codec(full, Path(folder) / "half", args.type, args.tf32, args.products)
         rows = [[float(quality), *measure(full, half, pictures, quality)] for quality in QUALITIES]
     header = ["quality", "bytes, %", "streams with other symbols"]
     header += [f"{way}, {what} dB" for way in ("both", "encoder", "decoder") for what in ("mean", "worst")]

@@ -11,6 +11,7 @@ runtime give a bundle of export/to_half.py or export/to_engine.py. Medians over 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
@@ -72,7 +73,8 @@ def of_backend(
     bundle: Bundle, backend: Backend, pictures: list[np.ndarray], quality: float, rounds: int
 ) -> Iterator[Row]:
     codec, recorder = Codec(bundle, backend=backend), Recorder(backend)
-    name, count = codec.backend.name, len(pictures)
+    info, count = codec.backend, len(pictures)
+    name = info.name if info.precision == "fp32" else f"{info.name} {info.precision}"
     streams = [codec.encode(p, quality) for p in pictures]
     ways: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "one by one": (
@@ -167,6 +169,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", type=Path, help="bundle (default: the shipped one)")
     parser.add_argument("--backends", nargs="*", choices=NAMES[1:], help="(default: those that work)")
+    parser.add_argument("--precisions", nargs="+", choices=["exact", "fast"], default=[None])
     parser.add_argument("--data", help="folder of photos (default: those of scikit-image)")
     parser.add_argument("--size", type=parse_size, default=(1080, 1920), metavar="HxW")
     parser.add_argument("--quality", type=float, default=50)
@@ -181,13 +184,17 @@ def main(argv: list[str] | None = None) -> None:
     pictures = frames(args.data, height, width, args.count)
     rows: list[Row] = []
     bundle = Bundle(args.model)
-    for name in tqdm(args.backends or NAMES[1:], file=sys.stderr):
+    wanted = list(itertools.product(args.backends or NAMES[1:], args.precisions))
+    for name, precision in tqdm(wanted, file=sys.stderr):
         try:
-            backend = create(name, bundle, BackendOptions())
+            backend = create(name, bundle, BackendOptions(precision=precision))
         except BackendError as error:
-            if args.backends:
+            if args.backends and len(args.precisions) == 1:
                 raise SystemExit(f"error: {error}") from error
             print(f"no {name}: {error}", file=sys.stderr)
+            continue
+        if precision == "fast" and backend.info.precision == "fp32":
+            print(f"no {name}, fast: {backend.info.device} is not faster than exact", file=sys.stderr)
             continue
         rows += of_backend(bundle, backend, pictures, args.quality, args.rounds)
     if args.torch:

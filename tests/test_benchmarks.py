@@ -29,6 +29,8 @@ from benchmarks import (
 from benchmarks.common import load_torch_model, psnr
 from model import BranchConfig, ModelConfig, RateDistortionCognition
 from rdc_codec import Codec
+from rdc_codec.backends.openvino import can_reduce
+from rdc_codec.backends.openvino_ready import core
 
 TWIN = Path(throughput.__file__).parent / "twin"
 
@@ -146,6 +148,18 @@ def test_half_precision_is_measured_on_the_hardest_photos(folder, capsys, chosen
         assert row["streams with other symbols"] == 0
         assert all(abs(change) < 0.05 for name, change in row.items() if name.endswith("dB"))
     assert any(row["decoder, mean dB"] for row in found["rows"]), "other graphs make other pictures"
+
+
+def test_what_openvino_makes_of_fast_is_measured_where_there_is_bf16(folder, capsys) -> None:
+    command = ["--data", str(folder), "--model", str(TINY), "--openvino", "--json", "--limit", "1"]
+    if not can_reduce(core(), "CPU"):
+        with pytest.raises(SystemExit, match="no bf16 here"):
+            precision.main(command)
+        return
+    precision.main(command)
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert all(row["streams with other symbols"] == 0 for row in rows)
+    assert any(row["decoder, mean dB"] for row in rows), "another arithmetic makes other pictures"
 
 
 def test_the_twin_differs_from_the_shipped_primary_branch_by_its_weights_alone(photo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torchvision.models import resnet50
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.config import NAMED
 from model.gain import interpolate
-from model.grow import grow, with_primary_range
+from model.grow import grow, with_range
 from model.init_klt import klt_init
 from training import stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
@@ -137,6 +138,33 @@ def test_auxiliary_transforms_start_from_the_primary_or_from_another_checkpoint(
         assert all(
             torch.equal(v, models[0].primary.state_dict()[k]) for k, v in model.primary.state_dict().items()
         )
+
+
+def test_an_auxiliary_branch_goes_on_with_another_primary(tmp_path) -> None:
+    """Weights of both are those of the checkpoints, and the auxiliary branch has the gains of the range asked for."""
+    torch.manual_seed(0)
+    trained = RateDistortionCognition(small_model().config)
+    config = dataclasses.replace(trained.config, auxiliary=None, primary_lambda=(0.001, 0.01))
+    other = RateDistortionCognition(config)
+    paths = {"trained": tmp_path / "two.safetensors", "other": tmp_path / "one.safetensors"}
+    checkpoint.save(paths["trained"], trained, {})
+    checkpoint.save(paths["other"], other, {})
+    low, high = trained.config.auxiliary_lambda
+    model = stage2.build(str(paths["other"]), [], [low, high], auxiliary=str(paths["trained"]))
+    assert model.auxiliary is not None and trained.auxiliary is not None
+    assert model.config.primary_lambda == (0.001, 0.01)
+    for branch, source in ((model.primary, other.primary), (model.auxiliary, trained.auxiliary)):
+        expected = source.state_dict()
+        assert all(torch.equal(v, expected[k]) for k, v in branch.state_dict().items())
+    ranged = stage2.build(str(paths["other"]), [], [low, 4 * high], auxiliary=str(paths["trained"])).auxiliary
+    assert ranged is not None
+    torch.testing.assert_close(ranged.gain.gains()[-1], 2 * trained.auxiliary.gain.gains()[-1])
+    with pytest.raises(SystemExit, match="has none"):
+        stage2.build(str(paths["other"]), [], None, auxiliary=str(paths["other"]))
+    larger = ModelConfig(primary=branch_config(["channels=16"]), auxiliary=None, levels=3)
+    checkpoint.save(tmp_path / "larger.safetensors", RateDistortionCognition(larger), {})
+    with pytest.raises(SystemExit, match="built as that of --primary"):
+        stage2.build(str(tmp_path / "larger.safetensors"), [], None, auxiliary=str(paths["trained"]))
 
 
 def test_stage_one_trains_for_cognition(folder, tmp_path, capsys) -> None:
@@ -280,13 +308,13 @@ def test_a_range_that_is_moved_keeps_the_gain_of_every_multiplier() -> None:
     with torch.no_grad():
         model.primary.gain.log_gain.add_(torch.rand_like(model.primary.gain.log_gain))
     low, high = model.config.primary_lambda
-    narrower = with_primary_range(model, (2 * low, high))
+    narrower = with_range(model, "primary", (2 * low, high))
     assert narrower.config.primary_lambda == (2 * low, high)
     position = torch.log(torch.tensor([2.0])) / np.log(high / low) * 2
     expected = interpolate(model.primary.gain.gains(), position)[0, :, 0, 0]
     torch.testing.assert_close(narrower.primary.gain.gains()[0], expected)
     torch.testing.assert_close(narrower.primary.gain.gains()[-1], model.primary.gain.gains()[-1])
-    wider = with_primary_range(model, (low / 4, high))  # beyond the end: with the root of the multiplier
+    wider = with_range(model, "primary", (low / 4, high))  # beyond the end: with the root of the multiplier
     torch.testing.assert_close(wider.primary.gain.gains()[0], model.primary.gain.gains()[0] / 2)
     torch.testing.assert_close(
         wider.primary.gain.inverse_gains()[0], model.primary.gain.inverse_gains()[0] * 2
