@@ -12,8 +12,8 @@ There are 20 rounds. After each all threads have ended, Python's garbage is coll
 what it holds of freed memory (malloc_trim). What the process has from malloc then and has not freed is "allocated": its
 slope over the second half of the run, a line fitted by least squares, is what the codec keeps for good. The run fails,
 with exit code 1, where that is more than 1 kB for each operation and more than its own scatter can explain, where there
-are in the end more threads or open files at rest than ever in the first half, and where anything came out wrong. OpenVINO
-keeps threads for as many graphs as were there at once: that many are made before the first round.
+are in the end more threads or open files at rest than ever in the first half, and where anything came out wrong.
+OpenVINO keeps threads for as many graphs as were there at once: that many are made before the first round.
 Resident memory is shown beside it, and judged where the C library does not tell what is allocated.
 
 ONNX Runtime's arena keeps the most that it ever had, for pictures of several threads at a time, and how many meet is
