@@ -4,7 +4,7 @@
 
 DATA has the labelled sets and networks of `benchmarks.tasks`. `rdc-base` is the base stream alone, decoded
 at beta = 1, at the rates that the quality dial gives it (--whole-base: up to its highest); `rdc-full` the whole
-stream at beta = 0; `twin` a single-branch bundle trained for MSE alone; `jpeg` and `avif` (speed 6) are
+stream at beta = 0; `twin` a single-branch bundle trained for MSE alone; `jpeg`, `webp` and `avif` (speed 6) are
 Pillow's, 4:2:0.
 Bits at equal accuracy: mean of log(bpp / bpp of the other) over the accuracies that both reach, curves made
 monotone; the intervals are 95 % of a paired bootstrap over images (the sets are small).
@@ -147,6 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--qualities", type=float, nargs="*", default=[0, 10, 20, 30, 40, 55, 70, 100])
     parser.add_argument("--jpeg", type=float, nargs="*", default=[3, 6, 10, 15, 20, 30, 45, 70])
+    parser.add_argument("--webp", type=float, nargs="*", default=[])
     parser.add_argument("--avif", type=float, nargs="*", default=[5, 15, 25, 35, 45, 55, 65])
     parser.add_argument(
         "--whole-base",
@@ -167,6 +168,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.twin:
         coders["twin"] = (rdc(Codec(args.twin, threads=args.threads), "all", 0.0), args.qualities)
     coders["jpeg"] = (pillow("JPEG", optimize=True, subsampling=2), args.jpeg)
+    if args.webp:
+        coders["webp"] = (pillow("WEBP", method=6), args.webp)
     coders["avif"] = (pillow("AVIF", speed=6), args.avif)
 
     found: dict[str, dict[str, Curve]] = {}

