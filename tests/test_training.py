@@ -24,6 +24,7 @@ from training.cognition import CognitionLoss, pooled
 from training.data import Crops, DeviceCrops, PhotoCache, reducing
 from training.loop import branch_config
 from training.losses import outside_range
+from training.validation import against_jpeg, jpeg_curve
 
 SMALL = [
     "channels=8",
@@ -85,7 +86,9 @@ def trained(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pat
 def test_two_stages_train_resume_and_log(trained) -> None:
     one, two = trained
     log = (one / "log.csv").read_text()
-    assert "validation-0,base_psnr" in log and "base_real_bpp" in log
+    assert (
+        "validation-0,base_psnr" in log and "base_real_bpp" in log and "validation,base_against_jpeg" in log
+    )
     primary = checkpoint.load(one / "model.safetensors").primary.state_dict()
     model = checkpoint.load(two / "model.safetensors")
     assert all(torch.equal(v, primary[k]) for k, v in model.primary.state_dict().items()), (
@@ -104,6 +107,20 @@ def test_what_both_stages_made_exports(trained, tmp_path) -> None:
     codec = Codec(tmp_path / "bundle")
     picture = np.zeros((70, 50, 3), np.uint8)
     assert codec.decode(codec.encode(picture)).shape == picture.shape
+
+
+def test_the_log_has_the_bits_against_jpeg_at_equal_psnr(photos) -> None:
+    """JPEG's own curve has 0 %; a stream that takes half of its bits everywhere -50 %; one that never rises no figure."""
+    jpeg = jpeg_curve(photos)
+    assert np.all(np.diff(jpeg[0]) > 0) and np.all(np.diff(jpeg[1]) > 0)
+    half = [
+        {"base_real_bpp": bpp, "base_psnr": psnr, "full_real_bpp": bpp / 2, "full_psnr": psnr}
+        for bpp, psnr in zip(*jpeg, strict=True)
+    ]
+    found = against_jpeg(half, jpeg)
+    assert abs(found["base_against_jpeg"]) < 0.5 and abs(found["full_against_jpeg"] + 50) < 0.5
+    flat = [{"base_real_bpp": bpp, "base_psnr": 30.0} for bpp in (0.2, 0.4)]
+    assert math.isnan(against_jpeg(flat, jpeg)["base_against_jpeg"])
 
 
 def test_the_large_configuration_trains() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from model import AuxiliaryBranch, BranchConfig, PrimaryBranch, RateDistortionCognition, checkpoint
 from model.transforms import fold
 from training.data import Crops, DeviceCrops, PhotoCache
-from training.validation import validate
+from training.validation import against_jpeg, jpeg_curve, validate
 
 # A step that takes longer counts as so many seconds: a process that was stopped for an hour (SIGSTOP) and goes on has
 # not trained for an hour.
@@ -179,6 +180,7 @@ class Trainer:
         self.out = Path(args.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.progress = Progress()
+        self.jpeg: tuple[np.ndarray, np.ndarray] | None = None  # of the held-out photos
         self._resume()
         torch.manual_seed(args.seed + self.progress.steps)  # a resumed run must not repeat its noise
         self.random = random.Random(args.seed + self.progress.steps)
@@ -345,9 +347,14 @@ class Trainer:
         photos = [self.cache.photo(e) for e in self.cache.validation]
         with self.averaged():
             rows = validate(self.model, photos, self.device)
-        for row in rows:
+        self.jpeg = self.jpeg or jpeg_curve(photos)
+        against = against_jpeg(rows, self.jpeg)
+        for kind, row in [
+            *((f"validation-{row['level']:.0f}", row) for row in rows),
+            ("validation", against),
+        ]:
             print({k: round(v, 4) for k, v in row.items()}, file=sys.stderr)
-            self._log(writer, f"validation-{row['level']:.0f}", row)
+            self._log(writer, kind, row)
 
     def _log(self, writer: SummaryWriter, kind: str, row: dict[str, float]) -> None:
         for name, value in row.items():

@@ -1,4 +1,5 @@
-"""Held-out photos at several levels: real bits (symbols through the range coder) beside the estimate, and PSNR."""
+"""Held-out photos at several levels: real bits (symbols through the range coder) beside the estimate, PSNR, and
+what that is against JPEG."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import math
 import numpy as np
 import torch
 
+from benchmarks.common import bd_rate, mean_curve, overlap, pillow_point
 from model import BranchOutput, ModelConfig, RateDistortionCognition
 from model.branches import lambda_at
 from model.config import HYPER_LIMIT, SYMBOL_LIMIT
@@ -16,10 +18,42 @@ from rdc_codec import native
 from rdc_codec.bundle import cdf_tables
 
 
-def _crop(photo: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Cut the top-left part whose sides are multiples of 64, at most 512; folded [1, 192, h, w]."""
+JPEG_QUALITIES = (3, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80, 88, 94)
+JPEG_RANGE = (0.1, 3.0)  # bpp: what a model reaches of it is compared
+
+
+def _cut(photo: np.ndarray) -> np.ndarray:
+    """Return the top-left part whose sides are multiples of 64, at most 512."""
     h, w = (min(512, side // 64 * 64) for side in photo.shape[:2])
-    return to_folded(torch.tensor(photo[:h, :w], device=device))
+    return photo[:h, :w]
+
+
+def jpeg_curve(photos: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean bpp and PSNR of Pillow's JPEG (4:2:0, optimised) on what `validate` codes of these photos."""
+    points = [
+        pillow_point("JPEG", str(number), _cut(photo), quality, optimize=True, subsampling=2)
+        for number, photo in enumerate(photos)
+        for quality in JPEG_QUALITIES
+    ]
+    return mean_curve(points, "jpeg")
+
+
+def against_jpeg(rows: list[dict[str, float]], jpeg: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    """Return the BD-rate of each stream in the rows of `validate` against JPEG, real bits, in percent.
+
+    It is over what both reach of 0.1 to 3 bpp of JPEG; NaN where that is nothing.
+    """
+    found = {}
+    for stream in ("base", "full"):
+        if f"{stream}_psnr" not in rows[0]:
+            continue
+        bpp, psnr = (np.array([row[f"{stream}_{name}"] for row in rows]) for name in ("real_bpp", "psnr"))
+        curve = bpp[np.argsort(bpp)], psnr[np.argsort(bpp)]
+        rises = np.unique(np.maximum.accumulate(curve[1])).size > 1
+        low, high = overlap(jpeg, curve, *JPEG_RANGE)
+        known = rises and low < high
+        found[f"{stream}_against_jpeg"] = 100 * bd_rate(jpeg, curve, low, high) if known else math.nan
+    return found
 
 
 def _integers(x: torch.Tensor, dtype: type) -> np.ndarray:
@@ -61,10 +95,11 @@ def validate(
         name: [cdf_tables(arrays, f"{name}_{part}") for part in ("hyper", "latent")] for name in branches
     }
     rows = []
-    for level in sorted({0, (model.config.levels - 1) // 2, model.config.levels - 1}):
+    last = model.config.levels - 1
+    for level in sorted({round(k * last / 4) for k in range(5)}):
         sums: dict[str, float] = {}
         for photo in photos:
-            folded = _crop(photo, device)
+            folded = to_folded(torch.tensor(_cut(photo), device=device))
             pixels = 64 * folded.shape[2] * folded.shape[3]
             position = torch.full((1,), float(level), device=device)
             base = model.primary(folded, base_level(position, model.config))
