@@ -17,7 +17,6 @@ from model.transforms import to_folded, to_picture
 from rdc_codec import native
 from rdc_codec.bundle import cdf_tables
 
-
 JPEG_QUALITIES = (3, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80, 88, 94)
 JPEG_RANGE = (0.1, 3.0)  # bpp: what a model reaches of it is compared
 
