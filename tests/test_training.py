@@ -110,7 +110,7 @@ def test_what_both_stages_made_exports(trained, tmp_path) -> None:
 
 
 def test_the_log_has_the_bits_against_jpeg_at_equal_psnr(photos) -> None:
-    """JPEG's own curve has 0 %; a stream that takes half of its bits everywhere -50 %; one that never rises no figure."""
+    """JPEG's own curve has 0 %; half of its bits everywhere are -50 %; what never rises has none."""
     jpeg = jpeg_curve(photos)
     assert np.all(np.diff(jpeg[0]) > 0) and np.all(np.diff(jpeg[1]) > 0)
     half = [
