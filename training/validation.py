@@ -8,7 +8,6 @@ import math
 import numpy as np
 import torch
 
-from benchmarks.common import bd_rate, mean_curve, overlap, pillow_point
 from model import BranchOutput, ModelConfig, RateDistortionCognition
 from model.branches import lambda_at
 from model.config import HYPER_LIMIT, SYMBOL_LIMIT
@@ -16,6 +15,7 @@ from model.tables import tables_of
 from model.transforms import to_folded, to_picture
 from rdc_codec import native
 from rdc_codec.bundle import cdf_tables
+from training.curves import bd_rate, mean_curve, overlap, pillow_point
 
 JPEG_QUALITIES = (3, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80, 88, 94)
 JPEG_RANGE = (0.1, 3.0)  # bpp: what a model reaches of it is compared
