@@ -88,6 +88,15 @@ def test_int16_symbols_give_the_same_bytes(path):
     assert narrow.dtype == np.int16 and np.array_equal(narrow, symbols)
 
 
+@pytest.mark.parametrize("cut", [0, 100])
+def test_damage_is_named_alike_by_every_path(cut, path):
+    """Where a symbol is beyond the limit and words are missing after it, it is the words that are named."""
+    symbols, indexes = draw_symbols(np.random.default_rng(5), 300_000, highest=63, spread=30)
+    data = encode(symbols, indexes, TABLES, LIMIT)
+    with pytest.raises(CorruptStream, match="truncated" if cut else "a symbol beyond the limit"):
+        decode(data[: len(data) - cut], indexes, TABLES, 5)
+
+
 @pytest.mark.parametrize("n", [100, 40_000, 70_000, 300_000])  # 1, 2, 4 and 16 lanes
 def test_tables_that_differ_only_in_what_symbols_mean_are_noticed(n):
     """Such a decoder passes every state that the encoder had: only the CRC of the symbols tells."""

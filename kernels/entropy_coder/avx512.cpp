@@ -129,7 +129,8 @@ RDC_AVX512 bool decode_groups(WordReader& in, const uint8_t* indexes, size_t n, 
       _mm512_storeu_si512(state, x);
       for (size_t lane = 0; lane < kAvx512Lanes; ++lane) {
         const int value = take_symbol(state[lane], in, indexes[i + lane], tables);
-        if (value > limit || value < -limit) return false;
+        // Goes on, as lane.h's loop does: that the words end later is what the stream is refused for then.
+        if (value > limit || value < -limit) invalid = 1;
         symbols[i + lane] = static_cast<Symbol>(value);
       }
       x = _mm512_loadu_si512(state);
