@@ -345,7 +345,8 @@ def threads_after(together):
 one, four = threads_after(1), threads_after(4)
 assert one < four, (one, four)
 for together in (1, 4, 2, 4, 1, 3, 4):
-    assert threads_after(together) == four, (together, threads_after(together), four)
+    after = threads_after(together)
+    assert after <= four + 2, (together, after, four)  # a worker of TBB may come later; each codec has at least four
 """
 
 
