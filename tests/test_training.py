@@ -18,7 +18,7 @@ from model.config import NAMED
 from model.gain import interpolate
 from model.grow import grow, with_range
 from model.init_klt import klt_init
-from training import stage1, stage2
+from training import loop, stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
 from training.cognition import CognitionLoss, pooled
 from training.data import Crops, DeviceCrops, PhotoCache, reducing
@@ -107,6 +107,15 @@ def test_what_both_stages_made_exports(trained, tmp_path) -> None:
     codec = Codec(tmp_path / "bundle")
     picture = np.zeros((70, 50, 3), np.uint8)
     assert codec.decode(codec.encode(picture)).shape == picture.shape
+
+
+def test_time_in_which_a_run_was_stopped_does_not_count(folder, tmp_path, monkeypatch) -> None:
+    """A step counts as so many seconds at most, here a thousandth: a budget of twenty takes twenty steps."""
+    monkeypatch.setattr(loop, "STEP_COUNTS", 0.001)
+    arguments = [*options(folder, tmp_path / "run", tmp_path / "cache"), "--minutes", str(0.0195 / 60)]
+    stage1.main([*arguments, "--levels", "3", "--branch", *SMALL])
+    info = checkpoint.read_info(tmp_path / "run" / "model.safetensors")
+    assert info["steps"] == 20 and info["seconds"] == pytest.approx(0.02)
 
 
 def test_the_log_has_the_bits_against_jpeg_at_equal_psnr(photos) -> None:
