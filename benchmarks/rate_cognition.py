@@ -17,7 +17,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,22 @@ class Curve:
 
     bpp: np.ndarray
     scores: list[Score]
+    _drawn: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list, init=False, repr=False)
 
     def at(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean bpp and metric of these images, at each quality."""
         return self.bpp[:, rows].mean(1), np.array([score(rows) for score in self.scores])
+
+    def resampled(self, samples: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return what `at` says of images drawn with replacement, alike for all curves of as many images.
+
+        It is kept: a curve is compared with several, and AP takes its time.
+        """
+        if len(self._drawn) != samples:
+            count = self.bpp.shape[1]
+            drawn = np.random.default_rng(0).integers(0, count, (samples, count))
+            self._drawn = [self.at(rows) for rows in drawn]
+        return self._drawn
 
 
 def measure(tasks: list[Task], code: Coder, qualities: list[float]) -> list[Curve]:
@@ -104,13 +116,9 @@ def bits_at_equal_metric(anchor: tuple[np.ndarray, np.ndarray], test: tuple[np.n
 
 def interval(anchor: Curve, test: Curve, samples: int) -> tuple[float, float, float]:
     """Return `bits_at_equal_metric` and its 2.5 and 97.5 percentiles over images resampled alike for both curves."""
-    count = anchor.bpp.shape[1]
-    everything = np.arange(count)
-    random = np.random.default_rng(0)
-    drawn = [
-        bits_at_equal_metric(anchor.at(rows), test.at(rows))
-        for rows in random.integers(0, count, (samples, count))
-    ]
+    everything = np.arange(anchor.bpp.shape[1])
+    pairs = zip(anchor.resampled(samples), test.resampled(samples), strict=True)
+    drawn = [bits_at_equal_metric(a, b) for a, b in pairs]
     low, high = np.nanpercentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
     return bits_at_equal_metric(anchor.at(everything), test.at(everything)), float(low), float(high)
 

@@ -89,27 +89,30 @@ def main(argv: list[str] | None = None) -> None:
     if args.json:
         print(dump(points))
         return
-    anchor, ours = mean_curve(points, "jpeg"), mean_curve(points, "rdc")
+    ours, codecs = mean_curve(points, "rdc"), dict.fromkeys(p.codec for p in points)
+    qualities = {"jpeg": JPEG_QUALITIES, "webp": OTHER_QUALITIES, "avif": OTHER_QUALITIES}
     print(
         table(
             ["codec", "quality", "bpp", "PSNR dB"],
             [
                 (codec, quality, float(bpp), float(db))
-                for codec in ("rdc", "rdc-base", *["twin"] * bool(args.twin), "jpeg")
+                for codec in sorted(codecs, key=("rdc", "rdc-base", "twin", *qualities).index)
                 for quality, bpp, db in zip(
-                    JPEG_QUALITIES if codec == "jpeg" else QUALITIES, *mean_curve(points, codec), strict=True
+                    qualities.get(codec, QUALITIES), *mean_curve(points, codec), strict=True
                 )
             ],
         )
     )
-    low, high = args.range
-    print(f"\nbytes against JPEG at equal PSNR, mean over {low}-{high} bpp of JPEG:")
-    for codec in dict.fromkeys(p.codec for p in points):
-        curve = mean_curve(points, codec)
-        start, end = overlap(anchor, curve, low, high)
-        print(
-            f"  {codec:10s} {bd_rate(anchor, curve, low, high):+.1%}  (of it {start:.2f}-{end:.2f} compared)"
-        )
+    for other, (low, high) in {"jpeg": args.range, "avif": (0.0, 4.0)}.items():
+        if other not in codecs:
+            continue
+        anchor = mean_curve(points, other)
+        print(f"\nbytes against {other.upper()} at equal PSNR, mean over {low}-{high} bpp of {other.upper()}:")
+        for codec in codecs:
+            curve = mean_curve(points, codec)
+            start, end = overlap(anchor, curve, low, high)
+            change = bd_rate(anchor, curve, low, high)
+            print(f"  {codec:10s} {change:+.1%}  (of it {start:.2f}-{end:.2f} compared)")
     if args.twin:
         single = mean_curve(points, "twin")
         low, high = single[0][0], single[0][-1]

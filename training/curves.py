@@ -63,9 +63,9 @@ def bd_rate(
     best = np.maximum.accumulate(test[1])
     keep = np.concatenate([[True], best[1:] > best[:-1]])
     test = (test[0][keep], test[1][keep])
-    inside = (anchor[0] > low) & (anchor[0] < high)
-    # The ends of the interval lie between measured points.
+    # The ends of the interval lie between measured points, or are the first and the last of them.
     ends = np.clip([low, high], anchor[0][0], anchor[0][-1])
+    inside = (anchor[0] > ends[0]) & (anchor[0] < ends[1])
     curve = PchipInterpolator(np.log(anchor[0]), anchor[1])
     bpp = np.concatenate([ends[:1], anchor[0][inside], ends[1:]])
     found = bd_rate(

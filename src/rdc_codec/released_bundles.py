@@ -16,7 +16,10 @@ class Released(NamedTuple):
 # By what stands in a stream: the first bytes of parse_id and picture_id, in hexadecimal. An entry is never taken away.
 RELEASED = {
     ("4f1cff7f", "b42c2f85"): Released(
-        "light", "1", "the default of rdc-codec 0.1 and 0.2, in the folder bundle of the installed package"
+        "light", "1", "the default of rdc-codec 0.1, in bundles/light-1 of the repository of rdc-codec"
+    ),
+    ("a781bd5e", "b80927bc"): Released(
+        "light", "2", "the default of rdc-codec 0.2, in the folder bundle of the installed package"
     ),
     ("d21ca9ea", "38d05597"): Released("twin", "1", "in benchmarks/twin of the repository of rdc-codec"),
 }
