@@ -26,7 +26,7 @@ from benchmarks import (
     targets,
     throughput,
 )
-from benchmarks.common import load_torch_model, psnr
+from benchmarks.common import bd_rate, load_torch_model, psnr
 from model import BranchConfig, ModelConfig, RateDistortionCognition
 from rdc_codec import Codec
 from rdc_codec.backends.openvino import can_reduce
@@ -160,6 +160,12 @@ def test_what_openvino_makes_of_fast_is_measured_where_there_is_bf16(folder, cap
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert all(row["streams with other symbols"] == 0 for row in rows)
     assert any(row["decoder, mean dB"] for row in rows), "another arithmetic makes other pictures"
+
+
+@pytest.mark.parametrize("span", [(0.0, 9.0), (0.1, 1.6), (0.3, 1.2)])
+def test_half_of_the_bits_at_equal_psnr_are_a_bd_rate_of_minus_half(span: tuple[float, float]) -> None:
+    bpp, psnr_db = np.array([0.1, 0.2, 0.4, 0.8, 1.6]), np.array([25.0, 28.0, 31.0, 34.0, 37.0])
+    assert bd_rate((bpp, psnr_db), (bpp / 2, psnr_db), *span) == pytest.approx(-0.5, abs=1e-6)
 
 
 def test_the_twin_differs_from_the_shipped_primary_branch_by_its_weights_alone(photo) -> None:
