@@ -107,7 +107,9 @@ def main(argv: list[str] | None = None) -> None:
         if other not in codecs:
             continue
         anchor = mean_curve(points, other)
-        print(f"\nbytes against {other.upper()} at equal PSNR, mean over {low}-{high} bpp of {other.upper()}:")
+        print(
+            f"\nbytes against {other.upper()} at equal PSNR, mean over {low}-{high} bpp of {other.upper()}:"
+        )
         for codec in codecs:
             curve = mean_curve(points, codec)
             start, end = overlap(anchor, curve, low, high)

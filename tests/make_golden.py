@@ -52,7 +52,9 @@ def main() -> None:
     export_bundle(checkpoint.load(DATA / "tiny.safetensors"), DATA / "tiny", "tiny", quality_map)
     codec = Codec(DATA / "tiny", threads=1)
     for name, (rows, columns, quality, layers) in CASES.items():
-        pin(codec, codec.encode(data.chelsea()[rows, columns], quality, layers=layers), DATA / "golden" / name)
+        pin(
+            codec, codec.encode(data.chelsea()[rows, columns], quality, layers=layers), DATA / "golden" / name
+        )
 
 
 if __name__ == "__main__":
