@@ -63,6 +63,23 @@ def dequantize(symbols: Tensor, mean: Tensor, decoded: Tensor, index: int) -> Te
     return decoded + (symbols + mean) * (pass_of(mean) == index)
 
 
+def refining(operation: Callable[[Tensor, Tensor], Tensor], refinement: Tensor, primary: Tensor) -> Tensor:
+    """Add the primary's latent to the auxiliary's refinement of it, or subtract it (`torch.add`, `torch.sub`).
+
+    [N, C, h, w] and [N, P, h, w], P <= C: a quarter of P is in each of the four quadtree groups of C, in front, so that
+    each channel is coded in the same passes in both branches. The other channels have no counterpart.
+    """
+    width, covered = refinement.shape[1] // QUADTREE_PASSES, primary.shape[1] // QUADTREE_PASSES
+    if width == covered:
+        return operation(refinement, primary)
+    parts = []
+    for group in range(QUADTREE_PASSES):
+        own = refinement[:, group * width : (group + 1) * width]
+        theirs = primary[:, group * covered : (group + 1) * covered]
+        parts += [operation(own[:, :covered], theirs), own[:, covered:]]
+    return torch.cat(parts, 1)
+
+
 class _Branch(nn.Module):
     """What both branches do alike: gain, hyper-latent, integer scale network, four quadtree passes.
 
@@ -181,9 +198,9 @@ class AuxiliaryBranch(_Branch):
     """Codes the residual r that turns x1 into a faithful picture, in slices that may be missing from the end.
 
     Its latent is coded as a refinement of the primary's decoded latent (subtracted before the gain, added
-    after the inverse gain). Its synthesis makes the picture x2, of which r = x2 - x1. Started from the primary's
-    transforms (`start_from`), r is exactly zero when every symbol is, and symbols help from the first step; started
-    at random, training ends in r = 0 with nothing sent (docs/training.md).
+    after the inverse gain); it may have channels beyond those (`refining`). Its synthesis makes the picture x2, of
+    which r = x2 - x1. Started from the primary's transforms (`start_from`), r is exactly zero when every symbol is, and
+    symbols help from the first step; started at random, training ends in r = 0 with nothing sent (design-notes.md).
     """
 
     def __init__(self, config: BranchConfig, lambdas: Tensor, primary: BranchConfig) -> None:
@@ -246,9 +263,9 @@ class AuxiliaryBranch(_Branch):
                     parameter.zero_()
 
     def refinement(self, folded: Tensor, primary: Decoded) -> Tensor:
-        """What is coded, [N, latent, H/16, W/16]: this branch's latent minus the primary's decoded one."""
+        """What is coded, [N, latent, H/16, W/16]: this branch's latent minus the primary's decoded one (`refining`)."""
         y = self.analysis(torch.cat([folded, primary.image.detach()], 1))
-        return y - primary.latent.detach()
+        return refining(torch.sub, y, primary.latent.detach())
 
     def features(self, z: Tensor, primary: Decoded) -> Tensor:
         """What the means are predicted from, [N, channels, H/16, W/16]."""
@@ -258,7 +275,7 @@ class AuxiliaryBranch(_Branch):
 
     def picture(self, decoded: Tensor, level: Tensor, primary_latent: Tensor) -> tuple[Tensor, Tensor]:
         """Decoded refinement (still gained) -> latent, and the picture x2 for people, of which r = x2 - x1."""
-        latent = self.gain.inverse(decoded, level) + primary_latent
+        latent = refining(torch.add, self.gain.inverse(decoded, level), primary_latent)
         return latent, self.synthesis(latent, primary_latent * self.primary_scale)
 
     def reconstruct(

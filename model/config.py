@@ -67,8 +67,10 @@ class ModelConfig:
             raise ValueError("the primary branch is all or nothing: slices must be 1")
         if self.auxiliary is not None and self.auxiliary.slices == 1:
             raise ValueError(f"the auxiliary branch is scalable: slices must be {QUADTREE_PASSES}")
-        if self.auxiliary is not None and self.auxiliary.latent != self.primary.latent:
-            raise ValueError("the auxiliary latent refines the primary's and must have as many channels")
+        if self.auxiliary is not None and self.auxiliary.latent < self.primary.latent:
+            raise ValueError(
+                "the auxiliary latent refines the primary's and must have as many channels or more"
+            )
         for name in ("primary_lambda", "auxiliary_lambda"):
             low, high = getattr(self, name)
             if not (0 < low < high and math.isfinite(high)):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
-from model.branches import level_lambdas
+from model.branches import level_lambdas, refining
 from model.context import PASS_ORDER, pass_of
 from model.gain import GainUnit, interpolate
 from model.likelihood import HyperRate, LatentRate, sigma_of
@@ -242,10 +242,21 @@ def test_an_auxiliary_branch_that_starts_from_the_primary_changes_nothing_until_
         wider.auxiliary.start_from(wider.primary)
 
 
-def test_the_auxiliary_latent_has_as_many_channels_as_the_primary() -> None:
-    for latent in (4, 12):
-        with pytest.raises(ValueError, match="as many"):
-            ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": latent, "slices": 4})))
+def test_the_auxiliary_latent_has_the_channels_of_the_primary_and_may_have_more() -> None:
+    wide = BranchConfig(**(SMALL | {"latent": 12, "slices": 4}))
+    assert ModelConfig(BranchConfig(**SMALL), wide).auxiliary == wide
+    with pytest.raises(ValueError, match="as many"):
+        ModelConfig(BranchConfig(**SMALL), BranchConfig(**(SMALL | {"latent": 4, "slices": 4})))
+
+
+def test_a_channel_and_its_refinement_are_coded_in_the_same_pass() -> None:
+    primary, wide = torch.rand(1, 8, 4, 6), torch.zeros(1, 20, 4, 6)
+    spread = refining(torch.add, wide, primary)
+    kept = spread.abs().amax((0, 2, 3)) > 0
+    assert kept.nonzero().flatten().tolist() == [0, 1, 5, 6, 10, 11, 15, 16]  # in front of each group of five
+    assert torch.equal(spread[:, kept], primary)
+    assert torch.equal(pass_of(wide)[:, kept], pass_of(primary))
+    assert torch.equal(refining(torch.sub, spread, primary), wide)
 
 
 def test_every_parameter_learns() -> None:

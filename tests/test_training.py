@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import classifier
+from conftest import TINY_CHECKPOINT, classifier
 from PIL import Image
 from torchvision.models import resnet50
 
@@ -18,6 +18,8 @@ from model.config import NAMED
 from model.gain import interpolate
 from model.grow import grow, with_range
 from model.init_klt import klt_init
+from model.transforms import fold
+from model.widen import positions, start_new_channels, widen
 from training import loop, stage1, stage2
 from training.backbone import MocoBackbone, OnnxBackbone, fold_dequantize, load_backbone
 from training.cognition import CognitionLoss, pooled
@@ -68,10 +70,10 @@ def options(folder, out, cache) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def trained(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Train stage I, go on for the same time again, and stage II; give the folders of both runs."""
+def trained(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Train stage I, go on for the same time again, stage II, and that with more latents; give the runs' folders."""
     runs = tmp_path_factory.mktemp("runs")
-    one, two, cache = (runs / name for name in ("one", "two", "cache"))
+    one, two, wide, cache = (runs / name for name in ("one", "two", "wide", "cache"))
     small = ["--branch", *SMALL]
     stage1.main([*options(folder, one, cache), "--levels", "3", *small])
     first = checkpoint.read_info(one / "model.safetensors")
@@ -79,12 +81,16 @@ def trained(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pat
     more = str(first["seconds"] / 60 + 0.05)
     stage1.main([*options(folder, one, cache), "--levels", "3", "--minutes", more, *small])
     assert checkpoint.read_info(one / "model.safetensors")["steps"] > first["steps"]
-    stage2.main([*options(folder, two, cache), "--primary", str(one / "model.safetensors"), *small])
-    return one, two
+    branches = ["--primary", str(one / "model.safetensors")]
+    stage2.main([*options(folder, two, cache), *branches, *small])
+    branches += ["--auxiliary", str(two / "model.safetensors"), "--widen", "12"]
+    stage2.main([*options(folder, wide, cache), *branches])
+    stage2.main([*options(folder, wide, cache), *branches, "--minutes", "0.1"])
+    return one, two, wide
 
 
 def test_two_stages_train_resume_and_log(trained) -> None:
-    one, two = trained
+    one, two, wide = trained
     log = (one / "log.csv").read_text()
     assert (
         "validation-0,base_psnr" in log and "base_real_bpp" in log and "validation,base_against_jpeg" in log
@@ -94,15 +100,17 @@ def test_two_stages_train_resume_and_log(trained) -> None:
     assert all(torch.equal(v, primary[k]) for k, v in model.primary.state_dict().items()), (
         "stage II moved the primary"
     )
+    assert checkpoint.load(wide / "model.safetensors").config.auxiliary.latent == 12
 
 
 @pytest.mark.slow
-def test_what_both_stages_made_exports(trained, tmp_path) -> None:
+@pytest.mark.parametrize("run", [1, 2], ids=["as wide", "wider"])
+def test_what_both_stages_made_exports(trained, run: int, tmp_path) -> None:
     from export.to_onnx import export_bundle
     from rdc_codec import Codec
 
     quality_map = {"quality": [0, 100], "base_quality": [0, 60], "aux_quality": [0, 100]}
-    model = checkpoint.load(trained[1] / "model.safetensors")
+    model = checkpoint.load(trained[run] / "model.safetensors")
     export_bundle(model, tmp_path / "bundle", "test", quality_map)
     codec = Codec(tmp_path / "bundle")
     picture = np.zeros((70, 50, 3), np.uint8)
@@ -327,6 +335,37 @@ def test_a_grown_model_computes_the_same_to_the_bit_and_its_new_blocks_learn() -
     assert all(end.weight.grad.abs().max() > 0 for end in new.ends)
     with pytest.raises(ValueError, match="more than blocks=0"):
         grow(model, 0, 0)
+
+
+def test_channels_are_added_silently_and_then_tell_what_is_missing() -> None:
+    model = checkpoint.load(TINY_CHECKPOINT).eval()
+    old = model.config.auxiliary.latent
+    wide = widen(model, old + 8).eval()
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(16, 3, 32, 32), scale_factor=4, mode="bicubic")
+    folded = fold(smooth.clamp(0, 1))
+    top = torch.full((1,), model.config.levels - 1.0)
+    level = top.expand(len(folded))
+    with torch.no_grad():
+        base = model.primary(folded, level)
+        before, silent = (m.auxiliary(folded, level, base) for m in (model, wide))
+    new = torch.ones(old + 8, dtype=torch.bool)
+    new[positions(old, old + 8)] = False
+    assert torch.allclose(silent.image, before.image, atol=1e-5)
+    assert torch.equal(silent.symbols[:, ~new], before.symbols) and not silent.symbols[:, new].any()
+    assert torch.equal(silent.indexes[:, ~new], before.indexes)
+    missing, left = start_new_channels(wide, old, folded, top, top)
+    assert left < 0.95 * missing
+    with torch.no_grad():
+        started = wide.auxiliary(folded, level, base)
+    assert all(started.symbols[:, channel].any() for channel in new.nonzero().flatten())
+    wide.train().auxiliary(folded, level, base).image.square().sum().backward()
+    assert wide.auxiliary.analysis.down.weight.grad[new].abs().amax((1, 2, 3)).min() > 0
+    with pytest.raises(ValueError, match=f"more than {old - 4}"):
+        widen(model, old - 4)
+    model.auxiliary = None
+    with pytest.raises(ValueError, match="no auxiliary branch"):
+        widen(model, old)
 
 
 def test_a_range_that_is_moved_keeps_the_gain_of_every_multiplier() -> None:

@@ -201,6 +201,11 @@ class Trainer:
         """A learning rate that a captured step can read: there it is a tensor."""
         return torch.tensor(value, device=self.device) if self.on_gpu else value
 
+    @torch.no_grad()
+    def restart_average(self) -> None:
+        """Let the average begin with the weights as they are, which something else than training has changed."""
+        torch._foreach_copy_(self.average, self.parameters)
+
     def first_crops(self, count: int) -> Tensor:
         """About `count` training crops, folded, float in [0, 1]."""
         batches = itertools.islice(self.crops, max(1, -(-count // self.args.batch)))

@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     if not args.init and trainer.progress.steps == 0:
         print("starting from the principal components of training crops", file=sys.stderr)
         klt_init(model.primary, trainer.first_crops(COMPONENT_CROPS))
+        trainer.restart_average()
     code = torch.compile(model.primary) if args.compile else model.primary
     cognition: list[tuple[CognitionLoss, int | None]] = []
     if args.backbone:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.branches import lambda_at
 from model.config import QUADTREE_PASSES
 from model.grow import with_range
+from model.widen import start_new_channels, widen
 from training.loop import (
     Trainer,
     add_options,
@@ -29,6 +31,8 @@ from training.loop import (
 )
 from training.losses import mse, pixels_of, psnr
 from training.validation import base_level
+
+NEW_CHANNEL_CROPS = 512  # training crops that the start of new channels is found on
 
 
 def build(
@@ -95,13 +99,27 @@ def main(argv: list[str] | None = None) -> None:
         "--auxiliary",
         help="checkpoint whose auxiliary branch goes on, in place of a new one; its primary branch is not used",
     )
+    parser.add_argument(
+        "--widen",
+        type=int,
+        metavar="LATENT",
+        help="give the branch of --auxiliary so many latent channels, for finer pictures",
+    )
     parser.add_argument("--transform-rate", type=float, default=0.3, help="their share of --lr")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
     if args.auxiliary and (args.transforms or args.branch):
         parser.error("--auxiliary has its own transforms and architecture: neither --transforms nor --branch")
+    if args.widen and not args.auxiliary:
+        parser.error("--widen needs --auxiliary")
     torch.manual_seed(args.seed)
     model = build(args.primary, args.branch, args.lambdas, args.transforms, args.auxiliary)
+    trained = model.config.auxiliary
+    if args.widen:
+        try:
+            model = widen(model, args.widen)
+        except ValueError as error:
+            parser.error(f"--widen: {error}")
     model.primary.requires_grad_(False)
     config = model.config
     auxiliary = model.auxiliary
@@ -109,6 +127,12 @@ def main(argv: list[str] | None = None) -> None:
     slices = config.auxiliary.slices
     # The transforms are trained already: at the rate of fresh networks they would forget that first.
     trainer = Trainer(args, model, groups_of(auxiliary, args.transform_rate))
+    if args.widen and trained is not None and trainer.progress.steps == 0:
+        top = torch.full((1,), config.levels - 1.0, device=trainer.device)
+        crops = trainer.first_crops(NEW_CHANNEL_CROPS)
+        before, after = start_new_channels(model, trained.latent, crops, top, base_level(top, config))
+        print(f"MSE without rounding: {before:.3g}, with new channels {after:.3g}", file=sys.stderr)
+        trainer.restart_average()
 
     refine = torch.compile(auxiliary) if args.compile else auxiliary
 
