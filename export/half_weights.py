@@ -44,6 +44,7 @@ def keep_in_half(model: onnx.ModelProto) -> None:
             raise ExportError(f"{tensor.name} was not rounded to fp16")
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, name))
+        graph.value_info.append(helper.make_tensor_value_info(f"{name}.float", FLOAT, tensor.dims))
         casts.append(helper.make_node("Cast", [name], [f"{name}.float"], name=f"{name}.float", to=FLOAT))
     stored = {cast.input[0] for cast in casts}
     nodes = [*casts, *(onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node)]

@@ -4,8 +4,8 @@
 
 Codes crops of photos at a grid of (base, auxiliary) qualities in real bytes. Each quality of the dial keeps the bits a
 pixel that the bundle's own map gives it. Of all pairs with these bits the new map takes the one with the largest base
-that loses no more PSNR than a tolerance (--tolerance) against the best of them: bits in the base serve machines and
-people, those in the auxiliary branch people alone. Both qualities, bytes and PSNR rise along the dial. It begins with
+that loses no more PSNR than a tolerance (--tolerance) against the best of them in the mean, and no more than another
+(--worst) for any photo: bits in the base serve machines and people, those in the auxiliary branch people alone. Both qualities, bytes and PSNR rise along the dial. It begins with
 the lowest pair, which has the smallest base, and ends with the highest auxiliary quality. Where that leaves no pair
 within the tolerance, the table that is printed says by how much it is missed.
 
@@ -104,12 +104,19 @@ def rates_of(quality_map: dict[str, list[float]], dial: np.ndarray, bpp: np.ndar
     return bpp[base, auxiliary]
 
 
-def choose(bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray, tolerance: float) -> list[tuple[int, int]]:
+def choose(
+    bpp: np.ndarray,
+    psnr: np.ndarray,
+    rates: np.ndarray,
+    tolerance: float,
+    beyond: np.ndarray | float = 0.0,
+) -> list[tuple[int, int]]:
     """Choose a pair, as positions (base, auxiliary) on the surface, for each of the rising rates in bits a pixel.
 
-    bpp, psnr: float [base, auxiliary]. The bases are as large as they can be, in their sum, among all paths that rise
-    in both qualities, in bits and in PSNR, from the lowest pair to the highest auxiliary quality, and that lose at most
-    `tolerance` dB; where there is none, among those that exceed it least.
+    bpp, psnr: float [base, auxiliary]. beyond: dB by which each pair exceeds another bound, where that is above 0. The
+    bases are as large as they can be, in their sum, among all paths that rise in both qualities, in bits and in PSNR,
+    from the lowest pair to the highest auxiliary quality, that lose at most `tolerance` dB and exceed nothing; where
+    there is none, among those that exceed it least.
     """
     distance = np.abs(np.log(bpp[..., None] / rates))  # [base, auxiliary, row]
     # The one position at which a base has the bits of a row; the dial ends at the highest, whatever bits that has.
@@ -123,7 +130,7 @@ def choose(bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray, tolerance: floa
     def at_row(values: np.ndarray, row: int) -> np.ndarray:
         return values[places, auxiliary[:, row]]
 
-    excess = np.maximum(lost(bpp, psnr) - tolerance, 0)
+    excess = np.maximum(np.maximum(lost(bpp, psnr) - tolerance, beyond), 0)
     value = np.where(reached[:, 0], 0.0, -np.inf)
     before = np.zeros((len(rates), len(bpp)), int)
     for row in range(1, len(rates)):
@@ -174,6 +181,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=0.1, help="dB that the split may cost at equal bytes"
     )
+    parser.add_argument("--worst", type=float, default=0.5, help="dB that it may cost any of the photos")
     args = parser.parse_args(argv)
     bundle = Bundle(args.model)
     grid = np.array(
@@ -184,13 +192,13 @@ def main(argv: list[str] | None = None) -> None:
     bpp, base_bpp, psnr = (v.mean(0) for v in (surface.bpp, surface.base_bpp, surface.psnr))
     dial = np.linspace(0, 100, args.rows)
     rates = rates_of(bundle.manifest["quality_map"], dial, bpp)
-    path = choose(bpp, psnr, rates, args.tolerance)
+    costs = np.array([lost(*of_photo) for of_photo in zip(surface.bpp, surface.psnr, strict=True)]).max(0)
+    path = choose(bpp, psnr, rates, args.tolerance, costs - args.worst)
     base, auxiliary = np.array(path).T
     columns = {"quality": dial, "base_quality": fine[base], "aux_quality": fine[auxiliary]}
     args.output.write_text(
         json.dumps({k: [round(float(v), 3) for v in c] for k, c in columns.items()}) + "\n"
     )
-    costs = np.array([lost(*of_photo) for of_photo in zip(surface.bpp, surface.psnr, strict=True)]).max(0)
     figures = [rates] + [v[base, auxiliary] for v in (bpp, base_bpp / bpp, psnr, lost(bpp, psnr), costs)]
     names = [
         "quality",

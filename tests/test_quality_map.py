@@ -84,6 +84,18 @@ def test_a_larger_tolerance_gives_larger_bases() -> None:
     assert sums == sorted(sums) and sums[0] < sums[-1]
 
 
+def test_pairs_beyond_another_bound_are_not_taken() -> None:
+    """What the mean over photos allows may be too much for one of them."""
+    bpp, psnr = surface(0.25)
+    rates = rates_of(PLAIN, ROWS, bpp)
+    free, _ = as_columns(choose(bpp, psnr, rates, 0.1))
+    beyond = np.full(bpp.shape, -1.0)
+    beyond[40:100] = 0.001
+    bound, _ = as_columns(choose(bpp, psnr, rates, 0.1, beyond))
+    assert ((free >= 40) & (free < 100)).any() and not ((bound >= 40) & (bound < 100)).any()
+    np.testing.assert_array_equal(bound[bound >= 100], free[bound >= 100])
+
+
 def test_where_no_pair_is_within_the_tolerance_the_nearest_are_taken() -> None:
     bpp, psnr = surface(0.25)
     bad = psnr.copy()

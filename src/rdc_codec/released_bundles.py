@@ -19,7 +19,10 @@ RELEASED = {
         "light", "1", "the default of rdc-codec 0.1, in bundles/light-1 of the repository of rdc-codec"
     ),
     ("a781bd5e", "b80927bc"): Released(
-        "light", "2", "the default of rdc-codec 0.2, in the folder bundle of the installed package"
+        "light", "2", "a default before rdc-codec 0.2, in bundles/light-2 of the repository of rdc-codec"
+    ),
+    ("22b530df", "6bf56ab5"): Released(
+        "light", "3", "the default of rdc-codec 0.2, in the folder bundle of the installed package"
     ),
     ("d21ca9ea", "38d05597"): Released("twin", "1", "in benchmarks/twin of the repository of rdc-codec"),
 }

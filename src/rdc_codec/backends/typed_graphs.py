@@ -43,6 +43,8 @@ def load_graph(path: str | Path) -> onnx.ModelProto:
     for node in model.graph.node:
         for k, name in enumerate(node.input):
             node.input[k] = wide.get(name, name)
+    for value in [value for value in model.graph.value_info if value.name in wide]:
+        model.graph.value_info.remove(value)
     return model
 
 
