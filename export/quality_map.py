@@ -5,9 +5,9 @@
 Codes crops of photos at a grid of (base, auxiliary) qualities in real bytes. Each quality of the dial keeps the bits a
 pixel that the bundle's own map gives it. Of all pairs with these bits the new map takes the one with the largest base
 that loses no more PSNR than a tolerance (--tolerance) against the best of them in the mean, and no more than another
-(--worst) for any photo: bits in the base serve machines and people, those in the auxiliary branch people alone. Both qualities, bytes and PSNR rise along the dial. It begins with
-the lowest pair, which has the smallest base, and ends with the highest auxiliary quality. Where that leaves no pair
-within the tolerance, the table that is printed says by how much it is missed.
+(--worst) for any photo: bits in the base serve machines and people, those in the auxiliary branch people alone. Both
+qualities, bytes and PSNR rise along the dial. It begins with the lowest pair, which has the smallest base, and ends
+with the highest auxiliary quality. Where that leaves no such pair, the table that is printed says what is missed.
 
 The table has for every row what the split costs: dB lost against the best pair in no more bytes, for the means over all
 photos, and for the photo that loses most against the pair that is best for it alone. A second table has what other

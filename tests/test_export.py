@@ -333,7 +333,10 @@ def test_graphs_explain_themselves(bundle) -> None:
         for node in model.graph.node:
             if node.op_type == "Conv":  # the weights' own names are paths of modules
                 weight = node.name.partition("#")[0] + ".weight"
-                assert node.input[1] in (weight, f"{weight}.float")  # behind the cast of one that is kept in fp16
+                assert node.input[1] in (
+                    weight,
+                    f"{weight}.float",
+                )  # behind the cast of one that is kept in fp16
         if graph["file"].removesuffix(".onnx") not in STEPS:
             assert "primary.GainQuantize.0" in names or "primary.GainDequantize.0" in names
         facts = {p.key: p.value for p in model.metadata_props}
