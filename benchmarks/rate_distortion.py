@@ -65,7 +65,7 @@ def plot(points: list[Point], path: str) -> None:
     figure, axes = plt.subplots(figsize=(7, 5))
     for codec in dict.fromkeys(p.codec for p in points):
         axes.plot(*mean_curve(points, codec), marker="o", markersize=3, label=codec)
-    axes.set(xlabel="bits per pixel (real bytes)", ylabel="PSNR, dB", xlim=(0, 2))
+    axes.set(xlabel="bits per pixel (real bytes)", ylabel="PSNR, dB", xlim=(0, 2.5))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
