@@ -151,7 +151,7 @@ def test_half_precision_is_measured_on_the_hardest_photos(folder, capsys, chosen
 
 
 def test_what_openvino_makes_of_fast_is_measured_where_there_is_bf16(folder, capsys) -> None:
-    command = ["--data", str(folder), "--model", str(TINY), "--openvino", "--json", "--limit", "1"]
+    command = ["--data", str(folder), "--model", str(SHIPPED), "--openvino", "--json", "--limit", "1"]
     if not can_reduce(core(), "CPU"):
         with pytest.raises(SystemExit, match="no bf16 here"):
             precision.main(command)
