@@ -17,7 +17,7 @@ from model.branches import AuxiliaryBranch, Decoded, RateDistortionCognition, re
 from model.config import HYPER_STRIDE, LATENT_STRIDE, QUADTREE_PASSES, BranchConfig
 
 _SHUFFLED = (HYPER_STRIDE // LATENT_STRIDE) ** 2  # latents at one position of the hyper-latent
-_SIMILAR = 1e-4  # of the mean variance is added to each: no direction that hardly varies is amplified
+_RIDGE = 1e-4  # of the mean variance is added to each: no direction that hardly varies is amplified
 _FLATTEST = 1e-2  # of the largest curvature is the least that counts
 _SHORTER = (1.0, 0.5, 0.25, 0.125)  # lengths of the step that are tried
 _TOGETHER = 8  # images at a time
@@ -191,7 +191,7 @@ def _regression(
         samples += len(patches)
     curvature, cross, own, lacking, mean = (total / samples for total in sums)
     cross, own = cross - torch.outer(lacking, mean), own - torch.outer(mean, mean)
-    own.diagonal().add_(_SIMILAR * own.diagonal().mean())
+    own.diagonal().add_(_RIDGE * own.diagonal().mean())
     variance, axes = torch.linalg.eigh(curvature)
     root = axes * variance.clamp_min(_FLATTEST * float(variance[-1])).rsqrt()
     best = torch.linalg.solve(own, cross.T @ root).T  # of full rank, in units where J'J is the identity
