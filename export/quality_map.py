@@ -9,6 +9,9 @@ that loses no more PSNR than a tolerance (--tolerance) against the best of them 
 qualities, bytes and PSNR rise along the dial. It begins with the lowest pair, which has the smallest base, and ends
 with the highest auxiliary quality. Where that leaves no such pair, the table that is printed says what is missed.
 
+The map also says what these photos have at each row: bits and PSNR of the stream and of its base. The search for bytes
+or PSNR begins with that (`encode(target_bpp=...)`). --keep takes the pairs of the bundle's own map and measures them.
+
 The table has for every row what the split costs: dB lost against the best pair in no more bytes, for the means over all
 photos, and for the photo that loses most against the pair that is best for it alone. A second table has what other
 shares of the base would cost (`encode(share=...)`).
@@ -19,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +32,16 @@ from tqdm import tqdm
 from export.photos import evenly
 from rdc_codec import Codec, container
 from rdc_codec.backends.ort_cpu import OnnxRuntimeBackend
-from rdc_codec.bundle import HYPER_STRIDE, Bundle
+from rdc_codec.bundle import HYPER_STRIDE, Bundle, quality_map_columns
 from rdc_codec.container import ID_BYTES, Header, from_fixed, to_fixed
 from rdc_codec.pixels import to_tensor
+from rdc_codec.rates import FIGURES
 from rdc_codec.targets import Steps
 
 FINE = 401  # positions of each quality that the path may take
 NEAR = 0.02  # how far the bits of a pair may be from those that a row asks for, as a fraction
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the base, whose costs are printed
+PAIRS = ("quality", "base_quality", "aux_quality")
 WORSE = 1e6  # what a dB over the tolerance weighs, in positions of the base
 
 
@@ -44,19 +49,25 @@ WORSE = 1e6  # what a dB over the tolerance weighs, in positions of the base
 class Surface:
     """Holds what pairs of qualities gave, float [photos, base, auxiliary].
 
-    bpp: bits a pixel of the whole stream. base_bpp: of its base. psnr: dB of the whole stream's picture.
+    bpp: bits a pixel of the whole stream. base_bpp: of its base. psnr: dB of the whole stream's picture. base_psnr: of
+    the base's.
     """
 
     bpp: np.ndarray
     base_bpp: np.ndarray
     psnr: np.ndarray
+    base_psnr: np.ndarray
+
+    def at(self, base: np.ndarray, auxiliary: np.ndarray) -> Surface:
+        """Return what the pairs at these positions have, float [photos, pairs]."""
+        return Surface(*(getattr(self, field.name)[:, base, auxiliary] for field in fields(self)))
 
 
 def measure(bundle: Bundle, crops: list[np.ndarray], grid: np.ndarray) -> Surface:
     """Code and decode every crop at every pair of the grid's qualities."""
     backend = OnnxRuntimeBackend(bundle, None, None)
     codec = Codec(bundle, backend=backend)
-    found = Surface(*np.zeros((3, len(crops), len(grid), len(grid))))
+    found = Surface(*np.zeros((4, len(crops), len(grid), len(grid))))
     for place, crop in enumerate(tqdm(crops, unit="photo", file=sys.stderr)):
         height, width = crop.shape[:2]
         steps = Steps(backend.run, bundle, to_tensor(crop, HYPER_STRIDE), codec.slices, large=False)
@@ -66,11 +77,16 @@ def measure(bundle: Bundle, crops: list[np.ndarray], grid: np.ndarray) -> Surfac
                 chunks = steps.chunks(base, auxiliary)
                 stream = container.write(Header(width, height, 0, base, auxiliary, *identities), chunks)
                 refinement = sum(len(payload) for _, payload in chunks[1:])
-                error = codec.decode(stream).astype(float) - crop
+                if a == 0:
+                    found.base_psnr[place, b] = _psnr(codec.decode(stream, 1.0, layers="base"), crop)
                 found.bpp[place, b, a] = 8 / (height * width) * len(stream)
                 found.base_bpp[place, b, a] = 8 / (height * width) * (len(stream) - refinement)
-                found.psnr[place, b, a] = 10 * np.log10(255**2 / max(np.mean(error**2), 1e-9))
+                found.psnr[place, b, a] = _psnr(codec.decode(stream), crop)
     return found
+
+
+def _psnr(decoded: np.ndarray, crop: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(np.mean((decoded.astype(float) - crop) ** 2), 1e-9)))
 
 
 def refine(surface: Surface, grid: np.ndarray) -> tuple[np.ndarray, Surface]:
@@ -83,7 +99,7 @@ def refine(surface: Surface, grid: np.ndarray) -> tuple[np.ndarray, Surface]:
         return values
 
     bpp, base_bpp = (np.exp(finer(np.log(values))) for values in (surface.bpp, surface.base_bpp))
-    return fine, Surface(bpp, base_bpp, finer(surface.psnr))
+    return fine, Surface(bpp, base_bpp, finer(surface.psnr), finer(surface.base_psnr))
 
 
 def lost(bpp: np.ndarray, psnr: np.ndarray) -> np.ndarray:
@@ -150,6 +166,31 @@ def choose(
     return [(base, int(auxiliary[base, row])) for row, base in enumerate(reversed(path))]
 
 
+def figures(
+    surface: Surface, fine: np.ndarray, base: np.ndarray, auxiliary: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the columns `rates.FIGURES` of a map whose rows are the pairs at these positions, each float [rows].
+
+    bpp and base_bpp are geometric means over photos, psnr and base_psnr means. exponent: of photos, by which power of
+    its base the bits of a stream grow (least squares of logarithms). bpp_rise, psnr_rise: by how much the logarithm of
+    bits, and dB, grow with one auxiliary quality.
+    """
+    pairs = surface.at(base, auxiliary)
+    bits, base_bits = np.log(pairs.bpp), np.log(pairs.base_bpp)
+    beside, base_beside = bits - bits.mean(0), base_bits - base_bits.mean(0)
+    found = {
+        "bpp": np.exp(bits.mean(0)),
+        "base_bpp": np.exp(base_bits.mean(0)),
+        "psnr": pairs.psnr.mean(0),
+        "base_psnr": pairs.base_psnr.mean(0),
+        "exponent": (beside * base_beside).sum(0) / np.maximum((base_beside**2).sum(0), 1e-12),
+    }
+    for name, values in (("bpp_rise", np.log(surface.bpp).mean(0)), ("psnr_rise", surface.psnr.mean(0))):
+        found[name] = np.gradient(values, fine, axis=1)[base, auxiliary]
+    assert tuple(found) == FIGURES
+    return found
+
+
 def lost_by_share(bpp: np.ndarray, base_bpp: np.ndarray, psnr: np.ndarray, rates: np.ndarray) -> np.ndarray:
     """Return the dB lost when the base has each of SHARES of the bits, float [rate, share]; NaN where no pair does."""
     found = np.full((len(rates), len(SHARES)), np.nan)
@@ -182,6 +223,9 @@ def main(argv: list[str] | None = None) -> None:
         "--tolerance", type=float, default=0.1, help="dB that the split may cost at equal bytes"
     )
     parser.add_argument("--worst", type=float, default=0.5, help="dB that it may cost any of the photos")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the bundle's pairs, and measure what photos have"
+    )
     args = parser.parse_args(argv)
     bundle = Bundle(args.model)
     grid = np.array(
@@ -191,15 +235,20 @@ def main(argv: list[str] | None = None) -> None:
     fine, surface = refine(measure(bundle, crops, grid), grid)
     bpp, base_bpp, psnr = (v.mean(0) for v in (surface.bpp, surface.base_bpp, surface.psnr))
     dial = np.linspace(0, 100, args.rows)
-    rates = rates_of(bundle.manifest["quality_map"], dial, bpp)
     costs = np.array([lost(*of_photo) for of_photo in zip(surface.bpp, surface.psnr, strict=True)]).max(0)
-    path = choose(bpp, psnr, rates, args.tolerance, costs - args.worst)
-    base, auxiliary = np.array(path).T
-    columns = {"quality": dial, "base_quality": fine[base], "aux_quality": fine[auxiliary]}
+    if args.keep:
+        dial, *qualities = quality_map_columns(bundle.manifest["quality_map"])
+        base, auxiliary = (np.abs(fine[:, None] - column).argmin(0) for column in qualities)
+        columns = dict(zip(PAIRS, (dial, *qualities), strict=True))
+    rates = rates_of(bundle.manifest["quality_map"], dial, bpp)
+    if not args.keep:
+        base, auxiliary = np.array(choose(bpp, psnr, rates, args.tolerance, costs - args.worst)).T
+        columns = dict(zip(PAIRS, (dial, fine[base], fine[auxiliary]), strict=True))
+    written = columns | figures(surface, fine, base, auxiliary)
     args.output.write_text(
-        json.dumps({k: [round(float(v), 3) for v in c] for k, c in columns.items()}) + "\n"
+        json.dumps({k: [round(float(v), 4) for v in c] for k, c in written.items()}) + "\n"
     )
-    figures = [rates] + [v[base, auxiliary] for v in (bpp, base_bpp / bpp, psnr, lost(bpp, psnr), costs)]
+    told = [rates] + [v[base, auxiliary] for v in (bpp, base_bpp / bpp, psnr, lost(bpp, psnr), costs)]
     names = [
         "quality",
         "base",
@@ -212,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
         "worst dB",
     ]
     print(" ".join(f"{name:>10}" for name in names))
-    for row in zip(*columns.values(), *figures, strict=True):
+    for row in zip(*columns.values(), *told, strict=True):
         print(" ".join(f"{value:10.3f}" for value in row))
     print("\ndB lost by the share of the base:")
     print(f"{'quality':>10} " + " ".join(f"{share:7.1f}" for share in SHARES))

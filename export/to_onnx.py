@@ -36,6 +36,7 @@ from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
 from model.tables import parsing_config, picture_identity, tables_of
 from rdc_codec import __version__
 from rdc_codec.bundle import FORMAT, WEIGHTS, identity, quality_map_columns
+from rdc_codec.rates import Expected
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
 DEFAULT_MAP = {"quality": [0.0, 100.0], "base_quality": [0.0, 60.0], "aux_quality": [0.0, 100.0]}
@@ -133,6 +134,7 @@ def export_bundle(
     """
     try:  # before minutes of tracing, not after them
         quality_map_columns(quality_map)
+        Expected.of_map(quality_map)
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(f"not a quality map: {error}") from error
     model = copy.deepcopy(model).eval().cpu()

@@ -15,7 +15,7 @@ from rdc_codec import Codec
 from rdc_codec.balance import split
 from rdc_codec.cli import main as rdc
 from rdc_codec.errors import InputError
-from rdc_codec.rates import BELOW, Goal
+from rdc_codec.rates import BELOW, OF_LIGHT_1, Goal
 from rdc_codec.targets import Dial
 from tests.conftest import rdc as command
 
@@ -64,7 +64,9 @@ def test_the_bytes_are_kept_and_the_base_has_its_share_where_the_model_can(
     photo = Photo(base, auxiliary)
     before = 50.0, round(256 * base_quality) / 256, round(256 * aux_quality) / 256
     total = photo.whole(before)
-    stream = split(Goal("bytes", total, 10_000), share, 40, before, photo.base_bytes, photo.encode)
+    stream = split(
+        Goal("bytes", total, 10_000), share, 40, before, photo.base_bytes, photo.encode, OF_LIGHT_1
+    )
     assert (1 - BELOW) * total <= len(stream) <= total
     dial = photo.dial
     found = photo.base_bytes(dial[1])

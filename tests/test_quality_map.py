@@ -11,8 +11,9 @@ from PIL import Image
 from skimage import data
 
 from export import quality_map
-from export.quality_map import NEAR, SHARES, Surface, choose, lost, lost_by_share, rates_of, refine
+from export.quality_map import NEAR, SHARES, Surface, choose, figures, lost, lost_by_share, rates_of, refine
 from rdc_codec import Codec
+from rdc_codec.rates import FIGURES, Expected
 from tests.conftest import TINY
 from tests.test_codec import psnr
 
@@ -132,10 +133,11 @@ def test_the_cost_of_a_share_is_that_of_the_pair_with_this_share_of_the_bits() -
 def test_refinement_goes_through_what_was_measured_and_rises_with_it() -> None:
     grid = np.linspace(0, 100, 9)
     random = np.random.default_rng(0)
-    steps = [random.exponential(size=(2, 9, 9)).cumsum(1).cumsum(2) for _ in range(3)]
-    fine, found = refine(Surface(*map(np.exp, steps[:2]), steps[2]), grid)
+    steps = [random.exponential(size=(2, 9, 9)).cumsum(1).cumsum(2) for _ in range(4)]
+    fine, found = refine(Surface(*map(np.exp, steps[:2]), *steps[2:]), grid)
     at = np.searchsorted(fine, grid)
-    for wanted, got in zip(steps, (np.log(found.bpp), np.log(found.base_bpp), found.psnr), strict=True):
+    measured = np.log(found.bpp), np.log(found.base_bpp), found.psnr, found.base_psnr
+    for wanted, got in zip(steps, measured, strict=True):
         np.testing.assert_allclose(got[:, at][:, :, at], wanted, rtol=1e-6)
         assert (np.diff(got[:, at], axis=2) >= -1e-9).all() and (
             np.diff(got[:, :, at], axis=1) >= -1e-9
@@ -155,6 +157,37 @@ def test_the_command_measures_photos_and_writes_a_map_for_the_exporter(
     assert (made["base_quality"][0], made["aux_quality"][0]) == (0, 0)
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:3] == ["quality", "base", "auxiliary"] and len(table) == 4 + 3 + 3
+    expected = Expected.of_map(made)
+    for column in (expected.bpp, expected.base_bpp, expected.psnr, expected.base_psnr):
+        assert (np.diff(column) > 0).all()
+    assert (expected.base_bpp < expected.bpp).all()
+
+    kept = tmp_path / "kept.json"
+    quality_map.main(["--data", str(tmp_path), "--model", str(TINY), "-o", str(kept), "--keep", *options])
+    of_bundle = json.loads((TINY / "manifest.json").read_text())["quality_map"]
+    assert {name: json.loads(kept.read_text())[name] for name in of_bundle} == of_bundle
+    assert set(FIGURES) < set(json.loads(kept.read_text()))
+
+
+def test_figures_of_a_map_are_what_photos_have_at_its_pairs() -> None:
+    fine = np.linspace(0, 100, 101)
+    complexity = np.array([0.5, 1.0, 2.0])[:, None, None]  # of photos
+    base_bpp = complexity * np.exp(0.02 * fine)[None, :, None] * np.ones(101)
+    bpp = complexity**1.5 * np.exp(0.01 * fine)[None, :, None] * np.exp(0.03 * fine)
+    psnr = 30 + 0.05 * fine[None, :, None] + 0.1 * fine + np.zeros((3, 1, 1))
+    found = figures(Surface(bpp, base_bpp, psnr, psnr - 1), fine, np.array([0, 50]), np.array([10, 60]))
+    wanted = {
+        "bpp": np.exp([0.3, 0.5 + 1.8]),
+        "base_bpp": np.exp([0, 1]),
+        "psnr": [31, 38.5],
+        "base_psnr": [30, 37.5],
+        "exponent": [1.5, 1.5],
+        "bpp_rise": [0.03, 0.03],
+        "psnr_rise": [0.1, 0.1],
+    }
+    assert tuple(found) == FIGURES == tuple(wanted)
+    for name, column in wanted.items():
+        np.testing.assert_allclose(found[name], column, rtol=1e-9)
 
 
 def test_the_shipped_map_loses_little_against_other_splits_of_the_same_bytes(

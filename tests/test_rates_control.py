@@ -16,7 +16,7 @@ from rdc_codec import Codec, rates
 from rdc_codec.bundle import Bundle
 from rdc_codec.cli import main as rdc
 from rdc_codec.errors import CodecError, InputError, TargetError
-from rdc_codec.rates import ABOVE, BELOW, HIGH, LOW, MOST_CALLS, Goal, search
+from rdc_codec.rates import ABOVE, BELOW, HIGH, LOW, MOST_CALLS, Expected, Goal, search
 from tests.conftest import SHIPPED
 from tests.test_codec import Recording, psnr
 
@@ -288,12 +288,83 @@ def test_the_command_says_in_one_line_what_cannot_be(
     assert not (tmp_path / "x.rdc").exists()
 
 
-def test_the_guess_that_a_search_begins_with_is_of_the_right_size() -> None:
-    photo = Goal("bytes", 8192 * 4, 512 * 512)  # 1 bit a pixel
-    assert (
-        rates.first_guess(photo, base_only=False)
-        > 50
-        > rates.first_guess(Goal("bpp", 4096, 512 * 512), False)
-    )
-    assert rates.guess_of_whole(photo, 50, 32768) == pytest.approx(50)
-    assert rates.guess_of_whole(photo, 50, 20000) > 55
+# --- where a search begins ----------------------------------------------------------------------------------------
+
+ROWS = {"quality": [0, 50, 100], "base_quality": [0, 50, 100], "aux_quality": [0, 50, 100]}
+FIGURES = {
+    "bpp": [0.1, 0.5, 2.5],
+    "base_bpp": [0.05, 0.2, 0.8],
+    "psnr": [26, 33, 40],
+    "base_psnr": [24, 29, 34],
+    "exponent": [1, 1.5, 1],
+    "bpp_rise": [0.03, 0.02, 0.01],
+    "psnr_rise": [0.1, 0.15, 0.05],
+}
+
+
+def test_a_search_begins_with_what_the_map_says_that_photos_have() -> None:
+    expected = Expected.of_map(ROWS | FIGURES)
+    photo = Goal("bytes", 512 * 512 * 0.5 / 8, 512 * 512)
+    assert expected.first_guess(photo, base_only=False) == pytest.approx(50)
+    assert expected.first_guess(Goal("dB", 34, 1), base_only=True) == 100
+    assert expected.guess_of_whole(photo, 50, photo.value) == pytest.approx(50)
+    assert expected.guess_of_whole(photo, 50, photo.value / 5) == pytest.approx(100)
+    # A base with twice the bits of the mean tells of a stream with 2^1.5 times as many.
+    more = photo._replace(value=photo.value * 2**1.5)
+    assert expected.guess_of_base(more, 50, 2 * 0.2 * 512 * 512 / 8) == pytest.approx(50)
+    assert expected.slope(50, of_bytes=True, base_only=False) == pytest.approx(math.log(25) / 100)
+    assert expected.auxiliary_slope(75, of_bytes=False) == pytest.approx(0.1)
+
+
+def test_where_bits_fall_or_stay_along_the_dial_a_search_still_has_a_place_to_begin() -> None:
+    flat = Expected.of_map(ROWS | FIGURES | {"base_bpp": [0.2, 0.2, 0.1], "bpp_rise": [0, -1, 0]})
+    goal = Goal("bpp", 0.3 * 1000 / 8, 1000)
+    assert 0 <= flat.first_guess(goal, base_only=True) <= 100
+    assert flat.slope(50, of_bytes=True, base_only=True) > 0 < flat.auxiliary_slope(50, of_bytes=True)
+
+
+def test_a_map_without_figures_has_those_of_light_1() -> None:
+    assert Expected.of_map(ROWS) is rates.OF_LIGHT_1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bpp": [0.1, 0.5]}, {"psnr": [26, math.nan, 40]}, {"base_bpp": [0, 0.2, 0.8]}, {"exponent": "high"},
+        {"bpp_rise": [[0.03], [0.02], [0.01]]},
+    ],
+    ids=["uneven", "nan", "zero", "word", "columns"],
+)  # fmt: skip
+def test_figures_that_are_none_are_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError):
+        Expected.of_map(ROWS | FIGURES | wrong)
+    missing = {name: column for name, column in FIGURES.items() if name not in wrong}
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Expected.of_map(ROWS | missing)
+
+
+def test_the_shipped_map_says_what_photos_have(shipped: Codec, photos: list[np.ndarray]) -> None:
+    """On other photos than it was measured on. A map of another model, or from before, does not pass."""
+    expected = shipped.bundle.expected
+    assert expected is not rates.OF_LIGHT_1
+    crops = [np.ascontiguousarray(p[20:276, 100:356]) for p in photos]
+    for quality in (5, 30, 60, 90):
+        row = expected.quality.tolist().index(quality)
+        for layers, bits in (("all", expected.bpp), ("base", expected.base_bpp)):
+            found = np.log([8 * len(shipped.encode(c, quality, layers)) / 256**2 for c in crops])
+            assert found.mean() == pytest.approx(bits[row], abs=0.4), (quality, layers)
+
+
+def test_a_search_runs_few_graphs(photos: list[np.ndarray]) -> None:
+    bundle = Bundle(SHIPPED)
+    backend = Recording(bundle)
+    codec = Codec(bundle, backend=backend)
+    runs = []
+    for picture in photos:
+        crop = np.ascontiguousarray(picture[20:276, 100:356])
+        for quality in (10, 30, 50, 70, 90):
+            target = round(1.05 * len(codec.encode(crop, quality)))
+            backend.graphs.clear()
+            codec.encode(crop, target_bytes=target)
+            runs.append(len(backend.graphs))
+    assert np.mean(runs) <= 8.5, runs

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 
 from .container import from_fixed, number_within, to_fixed
 from .errors import InputError, TargetError
-from .rates import HIGH, LOW, Goal, search, snapped
+from .rates import HIGH, LOW, Expected, Goal, search, snapped
 from .targets import Dial
 
 LEAST, MOST = 0.05, 0.95
-# How much the logarithm of bytes grows with one quality, at about: of the base, of the whole by the auxiliary branch
-_BASE_SLOPE, _AUX_SLOPE = 0.028, 0.018
+_BASE_SLOPE = 0.028  # how much the logarithm of the base's bytes grows with its quality, at about
 
 
 def share_of(share: float | None, others: Mapping[str, object], base_only: bool) -> float | None:
@@ -41,12 +40,13 @@ def split(
     dial: Dial,
     base_bytes: Callable[[float], int],
     encode: Callable[[Dial], bytes],
+    expected: Expected,
 ) -> bytes:
     """Return a stream that reaches the goal and whose base has its share, or as near to it as the model can come.
 
     goal: bytes of the whole stream. beside: how many of them are of neither branch; they count for nothing. dial: with
-    which `encode` reaches the goal, with whatever split. base_bytes: base quality -> bytes of the primary chunk. The
-    quality of the dial is kept.
+    which `encode` reaches the goal, with whatever split. base_bytes: base quality -> bytes of the primary chunk.
+    expected: how bytes grow with quality. The quality of the dial is kept.
 
     Where the auxiliary branch takes more than what the base leaves even at its lowest quality, or less at its highest,
     it has that quality, and the base alone meets the goal. Where bytes hardly follow qualities, as in flat colours, the
@@ -74,7 +74,7 @@ def split(
             lambda fixed: of_both(base, from_fixed(fixed)),
             coded,
             to_fixed(auxiliary_before),
-            slope=_AUX_SLOPE,
+            slope=expected.auxiliary_slope(quality, of_bytes=True),
         ).result
     except TargetError as error:
         auxiliary = from_fixed(LOW if error.best > coded.value else HIGH)

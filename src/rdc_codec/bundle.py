@@ -20,6 +20,7 @@ import numpy as np
 from .arrays import read as read_arrays
 from .errors import CorruptError, InputError, UnsupportedError, WrongModelError, _text_of
 from .native import ScaleContext, ScaleNetwork, ScaleState, Tables
+from .rates import Expected
 
 FORMAT = 2
 HYPER_STRIDE = 64  # pictures are padded to multiples of this: the step of hyper-latents
@@ -164,7 +165,7 @@ class Bundle:
     and so of the whole bundle: the manifest has the SHA-256 of every other file. parse_id, picture_id: SHA-256
     identities, 32 bytes. graphs: name -> file; inputs, outputs: name -> tensors. primary, auxiliary (None in a
     single-branch model): see `Branch`. precision: "fp32", or "fp16" where most of the graphs' arithmetic is
-    (export/to_half.py).
+    (export/to_half.py). expected: what its map says that photos have.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, sha256: str | None = None) -> None:
@@ -259,6 +260,7 @@ class Bundle:
         if missing := [n for n in names if n not in self.graphs and (auxiliary or n.endswith("_base"))]:
             raise ValueError(f"no graph {missing[0]}")
         self._map = quality_map_columns(manifest["quality_map"])
+        self.expected = Expected.of_map(manifest["quality_map"])
 
     def branch_qualities(self, quality: float) -> tuple[float, float]:
         """Return (base_quality, aux_quality) of a quality 0-100 by the manifest's map, linear between its rows."""

@@ -519,6 +519,7 @@ class Codec:
                 len if goal.of_bytes else lambda made: self._fidelity(picture, made, run),
                 not dials.slices,
                 steps.base_bytes if steps.known_base else None,
+                self.bundle.expected,
             )
         return stream if dials.share is None else self._split(stream, goal, dials.share, steps, coded)
 
@@ -548,7 +549,7 @@ class Codec:
         header = parsed.header
         beside = len(stream) - sum(chunk.length for chunk in parsed.chunks if chunk.type in _CODED)
         dial = header.quality, header.base_quality, header.aux_quality
-        return balance.split(goal, share, beside, dial, steps.base_bytes, encode)
+        return balance.split(goal, share, beside, dial, steps.base_bytes, encode, self.bundle.expected)
 
     @staticmethod
     def _host_pixels(picture: _Picture) -> Picture:

@@ -6,7 +6,8 @@ It runs no network: what a quality gives is asked of functions, so that the sear
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,18 +23,9 @@ MOST_CALLS = 40  # a bracket of 25600 steps is halved at least every second call
 MAX_PSNR = 100.0
 LOW, HIGH = to_fixed(0), to_fixed(100)
 
-# Means over photos of the shipped model, at these qualities of its map. A search begins with them and never depends on
-# them: with another model it takes more steps.
-_DIAL = np.array([0.0, 5.0, *np.arange(10.0, 101.0, 10.0)])
-_BASE_BPP = np.log([0.0364, 0.071, 0.074, 0.078, 0.083, 0.102, 0.117, 0.151, 0.181, 0.21, 0.237, 0.24])
-_BPP = np.log([0.1135, 0.133, 0.1521, 0.1851, 0.2253, 0.2703, 0.3281, 0.3945, 0.4767, 0.57, 0.684, 0.7322])
-# Of all bits a pixel, log = first + second * log of the base's
-_OF_BASE = (
-    np.array([1.874, 1.059, 1.137, 1.351, 1.505, 1.376, 1.403, 1.23, 1.159, 1.115, 1.119, 1.184]),
-    np.array([1.224, 1.167, 1.174, 1.187, 1.187, 1.15, 1.145, 1.116, 1.099, 1.071, 1.059, 1.043]),
-)
-_PSNR = np.array([28.4, 29.2, 29.7, 30.8, 31.9, 32.8, 33.7, 34.4, 35.1, 35.6, 36.1, 36.3])
-_BASE_PSNR = np.array([24.0, 26.5, 26.7, 26.9, 27.1, 28.0, 28.5, 29.5, 30.2, 30.7, 31.2, 31.25])
+# Columns of a quality map that say what photos have; all or none are there (docs/bundle.md)
+FIGURES = ("bpp", "base_bpp", "psnr", "base_psnr", "exponent", "bpp_rise", "psnr_rise")
+FLATTEST = 1e-3  # what the scale of a figure grows with one quality at least; searches divide by it
 
 
 class Goal(NamedTuple):
@@ -208,25 +200,92 @@ def _clipped(value: int, low: int, high: int) -> int:
     return min(max(value, low), high)
 
 
-def first_guess(goal: Goal, base_only: bool) -> float:
-    """Return the quality at which a photo reaches the goal in the mean."""
-    curve = (_BASE_BPP if base_only else _BPP) if goal.of_bytes else (_BASE_PSNR if base_only else _PSNR)
-    value = math.log(max(8 * goal.value / goal.pixels, 1e-9)) if goal.of_bytes else goal.value
-    return float(np.interp(value, curve, _DIAL))
+@dataclass(frozen=True)
+class Expected:
+    """Holds what photos have in the mean at qualities of the dial. A search begins with it and never depends on it.
+
+    Each is float64 [rows]. quality: rises from 0 to 100. bpp, base_bpp: logarithms of bits a pixel of the stream and
+    of its base. psnr, base_psnr: dB of their pictures. exponent: bits of a photo's stream are its base's to this power,
+    times a constant. bpp_rise, psnr_rise: how much `bpp` and `psnr` grow with one auxiliary quality.
+    """
+
+    quality: np.ndarray
+    bpp: np.ndarray
+    base_bpp: np.ndarray
+    psnr: np.ndarray
+    base_psnr: np.ndarray
+    exponent: np.ndarray
+    bpp_rise: np.ndarray
+    psnr_rise: np.ndarray
+
+    @classmethod
+    def of_map(cls, quality_map: Mapping[str, Sequence[float]]) -> Expected:
+        """Read a map's figures; where it has none, those of light 1 take their place. Raises ValueError."""
+        if not any(name in quality_map for name in FIGURES):
+            return OF_LIGHT_1
+        quality = np.asarray(quality_map["quality"], float)
+        columns = {name: np.asarray(quality_map.get(name, ()), float) for name in FIGURES}
+        for name, column in columns.items():
+            if column.shape != quality.shape or not np.isfinite(column).all():
+                raise ValueError(f"quality_map has no number {name} for each of its rows")
+        for name in ("bpp", "base_bpp"):
+            if not (columns[name] > 0).all():
+                raise ValueError(f"{name} of quality_map must be above 0")
+            columns[name] = np.log(columns[name])
+        return cls(quality, **columns)
+
+    def curve(self, of_bytes: bool, base_only: bool) -> np.ndarray:
+        """Return what a search looks for, on its goal's scale, at each row; it nowhere falls."""
+        found = {
+            (True, True): self.base_bpp,
+            (True, False): self.bpp,
+            (False, True): self.base_psnr,
+            (False, False): self.psnr,
+        }[of_bytes, base_only]
+        return np.maximum.accumulate(found)
+
+    def slope(self, quality: float, of_bytes: bool, base_only: bool) -> float:
+        """Return how much the scale of a goal grows with one quality of the dial, there."""
+        rises = np.gradient(self.curve(of_bytes, base_only), self.quality)
+        return max(float(np.interp(quality, self.quality, rises)), FLATTEST)
+
+    def auxiliary_slope(self, quality: float, of_bytes: bool) -> float:
+        """Return how much the scale of a goal grows with one auxiliary quality, where the dial is at this quality."""
+        rises = self.bpp_rise if of_bytes else self.psnr_rise
+        return max(float(np.interp(quality, self.quality, rises)), FLATTEST)
+
+    def first_guess(self, goal: Goal, base_only: bool) -> float:
+        """Return the quality at which a photo reaches the goal in the mean."""
+        value = math.log(max(8 * goal.value / goal.pixels, 1e-9)) if goal.of_bytes else goal.value
+        return float(np.interp(value, self.curve(goal.of_bytes, base_only), self.quality))
+
+    def guess_of_base(self, goal: Goal, quality: float, base_bytes: float) -> float:
+        """Return the quality that reaches a goal in bytes, by the bytes that the base alone has at a quality."""
+        whole, base, exponent = (
+            float(np.interp(quality, self.quality, column))
+            for column in (self.bpp, self.base_bpp, self.exponent)
+        )
+        larger = math.log(8 * base_bytes / goal.pixels) - base
+        return self.guess_of_whole(goal, quality, math.exp(whole + exponent * larger) * goal.pixels / 8)
+
+    def guess_of_whole(self, goal: Goal, quality: float, figure: float) -> float:
+        """Return the quality that reaches a goal, by the figure of a stream with both branches at a quality."""
+        curve = self.curve(goal.of_bytes, base_only=False)
+        at = float(np.interp(quality, self.quality, curve))
+        return float(np.interp(at + goal.scale(goal.value) - goal.scale(figure), curve, self.quality))
 
 
-def guess_of_base(goal: Goal, quality: float, base_bytes: float) -> float:
-    """Return the quality that reaches a goal in bytes, by the bytes that the base alone has at a quality."""
-    base = math.log(8 * base_bytes / goal.pixels)
-    constant, factor = (float(np.interp(quality, _DIAL, column)) for column in _OF_BASE)
-    return guess_of_whole(goal, quality, math.exp(constant + factor * base) * goal.pixels / 8)
-
-
-def guess_of_whole(goal: Goal, quality: float, figure: float) -> float:
-    """Return the quality that reaches a goal, by the figure of a stream with both branches at a quality."""
-    curve = _BPP if goal.of_bytes else _PSNR
-    at = float(np.interp(quality, _DIAL, curve))
-    return float(np.interp(at + goal.scale(goal.value) - goal.scale(figure), curve, _DIAL))
+# Light 1 with its first map, whose manifest has no figures
+OF_LIGHT_1 = Expected(
+    quality=np.array([0.0, 5.0, *np.arange(10.0, 101.0, 10.0)]),
+    bpp=np.log([0.1135, 0.133, 0.1521, 0.1851, 0.2253, 0.2703, 0.3281, 0.3945, 0.4767, 0.57, 0.684, 0.7322]),
+    base_bpp=np.log([0.0364, 0.071, 0.074, 0.078, 0.083, 0.102, 0.117, 0.151, 0.181, 0.21, 0.237, 0.24]),
+    psnr=np.array([28.4, 29.2, 29.7, 30.8, 31.9, 32.8, 33.7, 34.4, 35.1, 35.6, 36.1, 36.3]),
+    base_psnr=np.array([24.0, 26.5, 26.7, 26.9, 27.1, 28.0, 28.5, 29.5, 30.2, 30.7, 31.2, 31.25]),
+    exponent=np.array([1.224, 1.167, 1.174, 1.187, 1.187, 1.15, 1.145, 1.116, 1.099, 1.071, 1.059, 1.043]),
+    bpp_rise=np.full(12, 0.018),
+    psnr_rise=np.full(12, 0.07),
+)
 
 
 def snapped(quality: float) -> float:

@@ -16,7 +16,7 @@ from .bundle import Bundle
 from .container import from_fixed, to_fixed
 from .entropy_coding import Symbols
 from .errors import TargetError
-from .rates import Goal
+from .rates import Expected, Goal
 
 Run = Callable[[str, Mapping[str, Any]], list[np.ndarray]]  # of a backend
 Chunks = list[tuple[int, bytes]]
@@ -27,8 +27,6 @@ FAR = 18.0  # qualities between what the base has and what the whole needs, from
 NEAR = 3.0  # qualities that the base is not coded again for
 SPAN = 35.0  # of the auxiliary quality, about what the dial implies
 ROUNDS = 3
-# How the scale of the figure grows with one quality, at about: of both branches, of the auxiliary one, of the base
-_SLOPES = {True: (0.019, 0.018, 0.014), False: (0.08, 0.07, 0.04)}
 
 
 class Steps:
@@ -132,21 +130,21 @@ def reach(
     figure: Callable[[bytes], float],
     base_only: bool,
     base_bytes: Callable[[float], int] | None,
+    expected: Expected,
 ) -> bytes:
     """Return a stream that reaches the goal.
 
     implied: quality -> dial. encode: dial -> stream. figure: stream -> bytes or dB. base_bytes: base quality -> bytes
     of the primary chunk, where that is known before the auxiliary branch is coded; the base is then fixed first, and
-    the auxiliary quality alone is searched. Raises TargetError.
+    the auxiliary quality alone is searched. expected: where to begin. Raises TargetError.
     """
     trial = _Trials(encode, figure)
-    whole_slope, aux_slope, base_slope = _SLOPES[goal.of_bytes]
-    quality = rates.snapped(rates.first_guess(goal, base_only))
+    quality = rates.snapped(expected.first_guess(goal, base_only))
     if base_bytes is not None:
-        quality = _by_the_base(goal, quality, implied, base_bytes) if goal.of_bytes else quality
+        quality = _by_the_base(goal, quality, implied, base_bytes, expected) if goal.of_bytes else quality
         for _ in range(ROUNDS):
             dial, base, aux = implied(quality)
-            nearer = rates.snapped(rates.guess_of_whole(goal, quality, trial((dial, base, aux))[1]))
+            nearer = rates.snapped(expected.guess_of_whole(goal, quality, trial((dial, base, aux))[1]))
             if abs(nearer - quality) > FAR:
                 quality = nearer
                 continue
@@ -155,22 +153,27 @@ def reach(
             def of_auxiliary(fixed: int, dial: float = dial, base: float = base) -> tuple[bytes, float]:
                 return trial((dial, base, from_fixed(fixed)))
 
+            slope = expected.auxiliary_slope(quality, goal.of_bytes)
             try:
-                return rates.search(of_auxiliary, goal, to_fixed(aux), low, high, aux_slope).result
+                return rates.search(of_auxiliary, goal, to_fixed(aux), low, high, slope).result
             except TargetError:  # the base takes too much of it, or too little
                 break
-    slope = base_slope if base_only else whole_slope
+    slope = expected.slope(quality, goal.of_bytes, base_only)
     return rates.search(
         lambda fixed: trial(implied(from_fixed(fixed))), goal, to_fixed(quality), slope=slope
     ).result
 
 
 def _by_the_base(
-    goal: Goal, quality: float, implied: Callable[[float], Dial], base_bytes: Callable[[float], int]
+    goal: Goal,
+    quality: float,
+    implied: Callable[[float], Dial],
+    base_bytes: Callable[[float], int],
+    expected: Expected,
 ) -> float:
     """Return the quality that reaches a goal in bytes, as far as the bytes of the base tell."""
     for _ in range(ROUNDS):
-        nearer = rates.snapped(rates.guess_of_base(goal, quality, base_bytes(implied(quality)[1])))
+        nearer = rates.snapped(expected.guess_of_base(goal, quality, base_bytes(implied(quality)[1])))
         if abs(nearer - quality) <= NEAR:
             break
         quality = nearer
