@@ -145,11 +145,17 @@ class _Branch(nn.Module):
         per_pass = [(bits * (passes == index)).sum((1, 2, 3)) for index in range(QUADTREE_PASSES)]
         return torch.stack([b * (received > index) for index, b in enumerate(per_pass)], 1)
 
-    def _open_loop(self, symbols: Tensor, features: Tensor, dequantize: Dequantize) -> Tensor:
-        """Decoded latent (still gained) from symbols, which are zero where they were not received."""
+    def _open_loop(
+        self, symbols: Tensor, features: Tensor, dequantize: Dequantize, received: Tensor | None = None
+    ) -> Tensor:
+        """Decoded latent (still gained) from symbols. received: how many passes arrived, integer [N] (None: all)."""
         decoded = torch.zeros(symbols.shape, dtype=torch.float32, device=symbols.device)
         for index in range(QUADTREE_PASSES):
-            decoded = dequantize(symbols, self.mean(index, features, decoded), decoded, index)
+            if received is None:
+                arrived = symbols
+            else:  # a factor for each picture, and no mask of passes: that is as large as the latent, and takes longer
+                arrived = symbols * (received > index).to(symbols.dtype)[:, None, None, None]
+            decoded = dequantize(arrived, self.mean(index, features, decoded), decoded, index)
         return decoded
 
 
@@ -296,7 +302,9 @@ class AuxiliaryBranch(_Branch):
         dequantize: Dequantize = dequantize,
     ) -> Decoded:
         """z, symbols: integers (any type); level: [N]; received: how many slices arrived, integer [N]."""
-        z, symbols, decoded = self._received(z, symbols, received, primary, dequantize)
+        z = z.float()
+        decoded = self._open_loop(symbols, self.features(z, primary), dequantize, received)
+        symbols = symbols * (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
         return self.reconstruct(decoded, level, z, symbols, primary)
 
     def decode_picture(
@@ -309,16 +317,8 @@ class AuxiliaryBranch(_Branch):
         dequantize: Dequantize = dequantize,
     ) -> Tensor:
         """Decode the picture x2 for people, folded; the primary's picture x1 is not looked at."""
-        _, _, decoded = self._received(z, symbols, received, primary, dequantize)
+        decoded = self._open_loop(symbols, self.features(z.float(), primary), dequantize, received)
         return self.picture(decoded, level, primary.latent)[1]
-
-    def _received(
-        self, z: Tensor, symbols: Tensor, received: Tensor, primary: Decoded, dequantize: Dequantize
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return z, the symbols that arrived, and the decoded refinement (still gained)."""
-        z = z.float()
-        symbols = symbols * (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
-        return z, symbols, self._open_loop(symbols, self.features(z, primary), dequantize)
 
 
 class RateDistortionCognition(nn.Module):
