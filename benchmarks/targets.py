@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections import Counter
 from typing import Any
@@ -74,10 +75,11 @@ def measure(
         else:
             if kind == "bpp":
                 figure = 8 * len(made) / rgb[..., 0].size
+                whole = math.floor(asked * rgb[..., 0].size / 8)  # bytes
                 row |= {
                     "miss": figure > asked,
                     "off": 1 - figure / asked,
-                    "near": figure >= (1 - BELOW) * asked,
+                    "near": len(made) >= (1 - BELOW) * whole,
                 }
             else:
                 figure = psnr(rgb, codec.decode(made))

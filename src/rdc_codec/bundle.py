@@ -267,6 +267,11 @@ class Bundle:
         dial, base, auxiliary = self._map
         return float(np.interp(quality, dial, base)), float(np.interp(quality, dial, auxiliary))
 
+    def quality_of_base(self, base_quality: float) -> float:
+        """Return a quality 0-100 for which `branch_qualities` has this base quality, or the nearest that any has."""
+        dial, base, _ = self._map
+        return float(np.interp(base_quality, base, dial))
+
 
 def _tensors(described: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     found = [Tensor(d["name"], np.dtype(d["dtype"]), tuple(d["shape"])) for d in described]

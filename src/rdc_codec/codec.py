@@ -517,7 +517,7 @@ class Codec:
                 self._implied,
                 coded,
                 len if goal.of_bytes else lambda made: self._fidelity(picture, made, run),
-                not dials.slices,
+                None if dials.slices else self.bundle.quality_of_base,
                 steps.base_bytes if steps.known_base else None,
                 self.bundle.expected,
             )

@@ -244,9 +244,9 @@ class Expected:
         }[of_bytes, base_only]
         return np.maximum.accumulate(found)
 
-    def slope(self, quality: float, of_bytes: bool, base_only: bool) -> float:
-        """Return how much the scale of a goal grows with one quality of the dial, there."""
-        rises = np.gradient(self.curve(of_bytes, base_only), self.quality)
+    def slope(self, quality: float, of_bytes: bool) -> float:
+        """Return how much the scale of a goal for both branches grows with one quality of the dial, there."""
+        rises = np.gradient(self.curve(of_bytes, base_only=False), self.quality)
         return max(float(np.interp(quality, self.quality, rises)), FLATTEST)
 
     def auxiliary_slope(self, quality: float, of_bytes: bool) -> float:

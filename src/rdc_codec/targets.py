@@ -128,18 +128,21 @@ def reach(
     implied: Callable[[float], Dial],
     encode: Callable[[Dial], bytes],
     figure: Callable[[bytes], float],
-    base_only: bool,
+    quality_of_base: Callable[[float], float] | None,
     base_bytes: Callable[[float], int] | None,
     expected: Expected,
 ) -> bytes:
     """Return a stream that reaches the goal.
 
-    implied: quality -> dial. encode: dial -> stream. figure: stream -> bytes or dB. base_bytes: base quality -> bytes
-    of the primary chunk, where that is known before the auxiliary branch is coded; the base is then fixed first, and
-    the auxiliary quality alone is searched. expected: where to begin. Raises TargetError.
+    implied: quality -> dial. encode: dial -> stream. figure: stream -> bytes or dB. quality_of_base: base quality ->
+    the quality that implies it, where the stream has the base alone. base_bytes: base quality -> bytes of the primary
+    chunk, where that is known before the auxiliary branch is coded; the base is then fixed first, and the auxiliary
+    quality alone is searched. expected: where to begin. Raises TargetError.
     """
     trial = _Trials(encode, figure)
-    quality = rates.snapped(expected.first_guess(goal, base_only))
+    if quality_of_base is not None:
+        return _base_alone(goal, implied, trial, quality_of_base, expected)
+    quality = rates.snapped(expected.first_guess(goal, base_only=False))
     if base_bytes is not None:
         quality = _by_the_base(goal, quality, implied, base_bytes, expected) if goal.of_bytes else quality
         for _ in range(ROUNDS):
@@ -158,10 +161,36 @@ def reach(
                 return rates.search(of_auxiliary, goal, to_fixed(aux), low, high, slope).result
             except TargetError:  # the base takes too much of it, or too little
                 break
-    slope = expected.slope(quality, goal.of_bytes, base_only)
+    slope = expected.slope(quality, goal.of_bytes)
     return rates.search(
         lambda fixed: trial(implied(from_fixed(fixed))), goal, to_fixed(quality), slope=slope
     ).result
+
+
+def _base_alone(
+    goal: Goal,
+    implied: Callable[[float], Dial],
+    trial: Callable[[Dial], tuple[bytes, float]],
+    quality_of_base: Callable[[float], float],
+    expected: Expected,
+) -> bytes:
+    """Return a stream of the base alone that reaches the goal.
+
+    What is searched is the place between the lowest and the highest base quality of the dial: bytes grow evenly with
+    that, and not with the dial, whose bases may hardly change for a while and then at once.
+    """
+    bottom, top = implied(0)[1], implied(100)[1]
+    span = max(top - bottom, from_fixed(1))
+
+    def at(fixed: int) -> tuple[bytes, float]:
+        base = bottom + span * fixed / rates.HIGH
+        return trial(implied(rates.snapped(quality_of_base(base))))
+
+    guess = implied(rates.snapped(expected.first_guess(goal, base_only=True)))[1]
+    first = round((guess - bottom) / span * rates.HIGH)
+    curve = expected.curve(goal.of_bytes, base_only=True)
+    slope = max(float(curve[-1] - curve[0]) / 100, rates.FLATTEST)
+    return rates.search(at, goal, first, slope=slope).result
 
 
 def _by_the_base(
