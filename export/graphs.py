@@ -188,7 +188,7 @@ class CodeBase(_Graph):
 
     def forward(self, a1: Tensor, base_level: Tensor) -> tuple[Tensor, ...]:
         z, symbols, decoded = self.primary.code(a1, base_level)
-        return z.to(torch.int32), symbols, self.primary.branch.gain.inverse(decoded, base_level)
+        return z.to(torch.int32), symbols, self.primary.branch.latent(decoded, symbols, base_level)
 
 
 class Refine(_Graph):

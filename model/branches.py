@@ -13,6 +13,7 @@ from model.context import QuadtreeMean, pass_of
 from model.gain import GainUnit
 from model.layers import blocks, conv1x1, initialise
 from model.likelihood import HyperRate, LatentRate
+from model.points import ReconstructionPoints
 from model.quantization import clamp_ste, round_ste
 from model.scale_network import ScaleNetwork
 from model.transforms import IMAGE_CHANNELS, Analysis, HyperAnalysis, HyperSynthesis, Synthesis
@@ -105,6 +106,9 @@ class _Branch(nn.Module):
         self.hyper_rate = HyperRate(config.hyper)
         self.latent_rate = LatentRate()
         self.mean = QuadtreeMean(config)
+        self.points = (
+            ReconstructionPoints(len(lambdas), config.points, config.latent) if config.points else None
+        )
 
     def _hyper(self, gained: Tensor) -> tuple[Tensor, Tensor]:
         """z symbols [N, hyper, h/4, w/4] and their bits per image [N]."""
@@ -145,18 +149,18 @@ class _Branch(nn.Module):
         per_pass = [(bits * (passes == index)).sum((1, 2, 3)) for index in range(QUADTREE_PASSES)]
         return torch.stack([b * (received > index) for index, b in enumerate(per_pass)], 1)
 
-    def _open_loop(
-        self, symbols: Tensor, features: Tensor, dequantize: Dequantize, received: Tensor | None = None
-    ) -> Tensor:
-        """Decoded latent (still gained) from symbols. received: how many passes arrived, integer [N] (None: all)."""
+    def _open_loop(self, symbols: Tensor, features: Tensor, dequantize: Dequantize) -> Tensor:
+        """Decoded latent (still gained) from symbols, which are zero where they were not received."""
         decoded = torch.zeros(symbols.shape, dtype=torch.float32, device=symbols.device)
         for index in range(QUADTREE_PASSES):
-            if received is None:
-                arrived = symbols
-            else:  # a factor for each picture, and no mask of passes: that is as large as the latent, and takes longer
-                arrived = symbols * (received > index).to(symbols.dtype)[:, None, None, None]
-            decoded = dequantize(arrived, self.mean(index, features, decoded), decoded, index)
+            decoded = dequantize(symbols, self.mean(index, features, decoded), decoded, index)
         return decoded
+
+    def latent(self, decoded: Tensor, symbols: Tensor, level: Tensor) -> Tensor:
+        """Latent y-hat of what was decoded (still gained) from symbols (zero where they were not received)."""
+        if self.points is not None:
+            decoded = decoded + self.points(symbols.float(), level)
+        return self.gain.inverse(decoded, level)
 
 
 class PrimaryBranch(_Branch):
@@ -189,7 +193,7 @@ class PrimaryBranch(_Branch):
 
     def reconstruct(self, decoded: Tensor, level: Tensor, z: Tensor, symbols: Tensor) -> Decoded:
         """Decoded latent (still gained) -> picture for machines."""
-        latent = self.gain.inverse(decoded, level)
+        latent = self.latent(decoded, symbols, level)
         return Decoded(self.synthesis(latent), latent, z, symbols)
 
     def decode(
@@ -279,9 +283,11 @@ class AuxiliaryBranch(_Branch):
             torch.cat([self.hyper_synthesis(z), primary.latent.detach() * self.primary_scale], 1)
         )
 
-    def picture(self, decoded: Tensor, level: Tensor, primary_latent: Tensor) -> tuple[Tensor, Tensor]:
+    def picture(
+        self, decoded: Tensor, symbols: Tensor, level: Tensor, primary_latent: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Decoded refinement (still gained) -> latent, and the picture x2 for people, of which r = x2 - x1."""
-        latent = refining(torch.add, self.gain.inverse(decoded, level), primary_latent)
+        latent = refining(torch.add, self.latent(decoded, symbols, level), primary_latent)
         return latent, self.synthesis(latent, primary_latent * self.primary_scale)
 
     def reconstruct(
@@ -289,7 +295,7 @@ class AuxiliaryBranch(_Branch):
     ) -> Decoded:
         """Decoded refinement (still gained) -> latent and residual."""
         latent1, image1 = primary.latent.detach(), primary.image.detach()
-        latent, picture = self.picture(decoded, level, latent1)
+        latent, picture = self.picture(decoded, symbols, level, latent1)
         return Decoded(picture - image1, latent, z, symbols)
 
     def decode(
@@ -302,9 +308,7 @@ class AuxiliaryBranch(_Branch):
         dequantize: Dequantize = dequantize,
     ) -> Decoded:
         """z, symbols: integers (any type); level: [N]; received: how many slices arrived, integer [N]."""
-        z = z.float()
-        decoded = self._open_loop(symbols, self.features(z, primary), dequantize, received)
-        symbols = symbols * (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
+        z, symbols, decoded = self._received(z, symbols, received, primary, dequantize)
         return self.reconstruct(decoded, level, z, symbols, primary)
 
     def decode_picture(
@@ -317,8 +321,16 @@ class AuxiliaryBranch(_Branch):
         dequantize: Dequantize = dequantize,
     ) -> Tensor:
         """Decode the picture x2 for people, folded; the primary's picture x1 is not looked at."""
-        decoded = self._open_loop(symbols, self.features(z.float(), primary), dequantize, received)
-        return self.picture(decoded, level, primary.latent)[1]
+        _, symbols, decoded = self._received(z, symbols, received, primary, dequantize)
+        return self.picture(decoded, symbols, level, primary.latent)[1]
+
+    def _received(
+        self, z: Tensor, symbols: Tensor, received: Tensor, primary: Decoded, dequantize: Dequantize
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return z, the symbols that arrived, and the decoded refinement (still gained)."""
+        z = z.float()
+        symbols = symbols * (pass_of(symbols) < received[:, None, None, None]).to(symbols.dtype)
+        return z, symbols, self._open_loop(symbols, self.features(z, primary), dequantize)
 
 
 class RateDistortionCognition(nn.Module):

@@ -31,10 +31,11 @@ class BranchConfig:
     scale_context: int = 64  # width of its second half, which looks at symbols of passes before
     slices: int = 1  # chunks that the latents are sent in: all at once, or one for each quadtree pass
     latent_scale: float = 10.0  # y is multiplied by this before the gain (the gain starts at sqrt(lambda))
+    points: int = 0  # magnitudes of symbols that have reconstruction points of their own (model/points.py)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < (0 if field.name.endswith("blocks") else 1):
+            if getattr(self, field.name) < (0 if field.name.endswith(("blocks", "points")) else 1):
                 raise ValueError(f"{field.name}={getattr(self, field.name)} is too small")
         if self.latent % QUADTREE_PASSES:
             raise ValueError(f"latent={self.latent} must be a multiple of {QUADTREE_PASSES}")
@@ -77,8 +78,15 @@ class ModelConfig:
                 raise ValueError(f"{name}={low, high} must be increasing and positive")
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary; `from_dict` is its inverse."""
-        return dataclasses.asdict(self)
+        """A JSON-ready dictionary; `from_dict` is its inverse.
+
+        Identities are made of it, so what came later and is not used is left out: they stay as they were.
+        """
+        values = dataclasses.asdict(self)
+        for branch in (values["primary"], values["auxiliary"]):
+            if branch is not None and not branch["points"]:
+                del branch["points"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

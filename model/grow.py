@@ -1,4 +1,4 @@
-"""Make a trained model larger, or give it another range of rates, without losing what it has learned."""
+"""Make a trained model larger, or give it more choices, without losing what it has learned."""
 
 from __future__ import annotations
 
@@ -43,6 +43,23 @@ def grow(model: RateDistortionCognition, blocks: int, deep_blocks: int) -> RateD
                 for parameter in end.parameters():
                     parameter.zero_()
     return grown
+
+
+@torch.no_grad()
+def with_points(
+    model: RateDistortionCognition, branch: Literal["primary", "auxiliary"], magnitudes: int
+) -> RateDistortionCognition:
+    """Return a model one branch of which has reconstruction points of so many magnitudes, in the middle as before.
+
+    Raise ValueError where it has other points already.
+    """
+    had = getattr(model.config, branch).points
+    if had not in (0, magnitudes):
+        raise ValueError(f"the branch has points of {had} magnitudes, not {magnitudes}")
+    changed: dict[str, Any] = {branch: dataclasses.replace(getattr(model.config, branch), points=magnitudes)}
+    pointed = RateDistortionCognition(dataclasses.replace(model.config, **changed))
+    pointed.load_state_dict(model.state_dict(), strict=False)  # the new slopes are zero
+    return pointed
 
 
 @torch.no_grad()

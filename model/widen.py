@@ -37,6 +37,8 @@ def _placement(name: str, config: BranchConfig, latent: int) -> dict[int, Tensor
     inner = torch.arange(2 * d)
     if name.startswith("gain."):
         return inputs
+    if name.startswith("points."):
+        return {2: at}
     if name.startswith("scale_network."):
         first = (at[:, None] * _SHUFFLED + torch.arange(_SHUFFLED)).flatten()
         context = torch.arange(config.scale_context * _SHUFFLED) + latent * _SHUFFLED

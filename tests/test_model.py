@@ -13,7 +13,9 @@ from model import BranchConfig, ModelConfig, RateDistortionCognition, checkpoint
 from model.branches import level_lambdas, refining
 from model.context import PASS_ORDER, pass_of
 from model.gain import GainUnit, interpolate
+from model.grow import with_points
 from model.likelihood import HyperRate, LatentRate, sigma_of
+from model.points import ReconstructionPoints
 from model.quantization import clamp_ste, floor_ste, round_ste
 from model.scale_network import ScaleNetwork
 from model.transforms import fold, unfold
@@ -38,9 +40,20 @@ def small_model() -> RateDistortionCognition:
     return RateDistortionCognition(config).eval()
 
 
-@pytest.fixture(scope="module")
-def trained() -> RateDistortionCognition:
-    return checkpoint.load(TINY_CHECKPOINT).eval()
+def with_moved_points(model: RateDistortionCognition) -> RateDistortionCognition:
+    """Return a model both branches of which take symbols of magnitudes 1 and 2 to lie elsewhere."""
+    torch.manual_seed(2)
+    model = with_points(with_points(model, "primary", 2), "auxiliary", 2).eval()
+    for branch in (model.primary, model.auxiliary):
+        assert branch is not None and branch.points is not None
+        torch.nn.init.uniform_(branch.points.slopes, -0.3, 0)
+    return model
+
+
+@pytest.fixture(scope="module", params=["points in the middle", "learned points"])
+def trained(request) -> RateDistortionCognition:
+    model = checkpoint.load(TINY_CHECKPOINT).eval()
+    return model if request.param == "points in the middle" else with_moved_points(model)
 
 
 def image(height: int = 128, width: int = 192) -> torch.Tensor:
@@ -259,8 +272,41 @@ def test_a_channel_and_its_refinement_are_coded_in_the_same_pass() -> None:
     assert torch.equal(refining(torch.sub, spread, primary), wide)
 
 
+def test_a_symbol_lies_where_the_points_of_its_magnitude_and_level_say() -> None:
+    points = ReconstructionPoints(levels=3, magnitudes=2, channels=1)
+    with torch.no_grad():
+        points.slopes.copy_(torch.tensor([[-0.3, -0.1], [-0.2, 0], [0, 0]])[..., None])
+    symbols = torch.tensor([-4.0, -1, 0, 1, 2, 3]).reshape(1, 1, 1, 6).expand(3, 1, 1, 6)
+    moved = points(symbols, torch.tensor([0.0, 0.5, 9]))
+    expected = [[0.5, 0.4, 0, -0.4, -0.5, -0.5], [0.35, 0.3, 0, -0.3, -0.35, -0.35], [0] * 6]
+    torch.testing.assert_close(moved.reshape(3, 6), torch.tensor(expected))
+
+
+def test_new_points_are_in_the_middle_and_what_they_move_leaves_symbols_as_they_are() -> None:
+    plain = checkpoint.load(TINY_CHECKPOINT).eval()
+    level = torch.tensor([1.0, 3.0])
+    with torch.no_grad():
+        before = plain.primary(image(), level)
+        same = with_points(plain, "primary", 2).eval().primary(image(), level)
+        moved = with_moved_points(plain).primary(image(), level)
+    assert torch.equal(same.image, before.image) and torch.equal(moved.symbols, before.symbols)
+    assert not torch.equal(moved.image, before.image) and torch.equal(moved.bits, before.bits)
+    with pytest.raises(ValueError, match="points of 2 magnitudes"):
+        with_points(with_moved_points(plain), "primary", 3)
+
+
+def test_points_that_are_not_there_are_not_in_a_configuration() -> None:
+    """Identities of bundles from before are made of it."""
+    config = small_model().config
+    assert "points" not in config.to_dict()["primary"] and "points" not in config.to_dict()["auxiliary"]
+    assert ModelConfig.from_dict(config.to_dict()) == config
+    with_some = with_points(small_model(), "auxiliary", 2).config
+    assert with_some.to_dict()["auxiliary"]["points"] == 2
+    assert ModelConfig.from_dict(with_some.to_dict()) == with_some
+
+
 def test_every_parameter_learns() -> None:
-    model = small_model().train()
+    model = with_moved_points(small_model()).train()
     for gain in (model.primary.gain, model.auxiliary.gain):
         gain.log_gain.data += 2.0  # so that some z are not zero, which are all that the hyper-synthesis sees
     for branch in (model.primary, model.auxiliary):

@@ -16,7 +16,7 @@ from torchvision.models import resnet50
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.config import NAMED
 from model.gain import interpolate
-from model.grow import grow, with_range
+from model.grow import grow, with_points, with_range
 from model.init_klt import klt_init
 from model.transforms import fold
 from model.widen import positions, start_new_channels, widen
@@ -83,7 +83,7 @@ def trained(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pat
     assert checkpoint.read_info(one / "model.safetensors")["steps"] > first["steps"]
     branches = ["--primary", str(one / "model.safetensors")]
     stage2.main([*options(folder, two, cache), *branches, *small])
-    branches += ["--auxiliary", str(two / "model.safetensors"), "--widen", "12"]
+    branches += ["--auxiliary", str(two / "model.safetensors"), "--widen", "12", "--points", "2"]
     stage2.main([*options(folder, wide, cache), *branches])
     stage2.main([*options(folder, wide, cache), *branches, "--minutes", "0.1"])
     return one, two, wide
@@ -100,7 +100,9 @@ def test_two_stages_train_resume_and_log(trained) -> None:
     assert all(torch.equal(v, primary[k]) for k, v in model.primary.state_dict().items()), (
         "stage II moved the primary"
     )
-    assert checkpoint.load(wide / "model.safetensors").config.auxiliary.latent == 12
+    wider = checkpoint.load(wide / "model.safetensors")
+    assert wider.config.auxiliary.latent == 12 and wider.config.auxiliary.points == 2
+    assert wider.auxiliary.points.slopes.any()
 
 
 @pytest.mark.slow
@@ -338,10 +340,11 @@ def test_a_grown_model_computes_the_same_to_the_bit_and_its_new_blocks_learn() -
 
 
 def test_channels_are_added_silently_and_then_tell_what_is_missing() -> None:
-    model = checkpoint.load(TINY_CHECKPOINT).eval()
+    model = with_points(checkpoint.load(TINY_CHECKPOINT), "auxiliary", 2).eval()
+    torch.manual_seed(0)
+    torch.nn.init.uniform_(model.auxiliary.points.slopes, -0.3, 0)  # of each channel others
     old = model.config.auxiliary.latent
     wide = widen(model, old + 8).eval()
-    torch.manual_seed(0)
     smooth = torch.nn.functional.interpolate(torch.rand(16, 3, 32, 32), scale_factor=4, mode="bicubic")
     folded = fold(smooth.clamp(0, 1))
     top = torch.full((1,), model.config.levels - 1.0)

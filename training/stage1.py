@@ -17,7 +17,7 @@ from torch import Tensor
 from model import RateDistortionCognition, checkpoint
 from model.branches import lambda_at
 from model.config import NAMED
-from model.grow import grow, with_range
+from model.grow import grow, with_points, with_range
 from model.init_klt import klt_init
 from model.transforms import unfold
 from training.backbone import load_backbone
@@ -61,6 +61,12 @@ def main(argv: list[str] | None = None) -> None:
         help="add silent residual blocks to the model of --init",
     )
     parser.add_argument(
+        "--points",
+        type=int,
+        metavar="MAGNITUDES",
+        help="give the model of --init reconstruction points for symbols of so many magnitudes (model/points.py)",
+    )
+    parser.add_argument(
         "--loss", choices=["mse", "cognition"], default="mse", help="cognition needs --backbone"
     )
     parser.add_argument(
@@ -93,8 +99,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--mse-weight", type=float, default=1.0, help="weight of the MSE inside [0, 1]")
     parser.add_argument("--local-mse", type=float, default=1.0, help="weight of the MSE outside [0, 1]")
     args = parser.parse_args(argv)
-    if args.grow and not args.init:
-        parser.error("--grow needs --init")
+    for option in ("grow", "points"):
+        if getattr(args, option) and not args.init:
+            parser.error(f"--{option} needs --init")
     if (args.loss == "cognition") != bool(args.backbone):
         parser.error("--loss cognition and --backbone belong together")
     torch.manual_seed(args.seed)
@@ -102,6 +109,11 @@ def main(argv: list[str] | None = None) -> None:
         model = checkpoint.load(args.init)
         if args.grow:
             model = grow(model, *args.grow)
+        if args.points:
+            try:
+                model = with_points(model, "primary", args.points)
+            except ValueError as error:
+                parser.error(f"--points: {error}")
         if args.lambdas:
             model = with_range(model, "primary", tuple(args.lambdas))
     else:

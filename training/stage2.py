@@ -18,7 +18,7 @@ from torch import Tensor
 from model import ModelConfig, RateDistortionCognition, checkpoint
 from model.branches import lambda_at
 from model.config import QUADTREE_PASSES
-from model.grow import with_range
+from model.grow import with_points, with_range
 from model.widen import start_new_channels, widen
 from training.loop import (
     Trainer,
@@ -105,13 +105,20 @@ def main(argv: list[str] | None = None) -> None:
         metavar="LATENT",
         help="give the branch of --auxiliary so many latent channels, for finer pictures",
     )
+    parser.add_argument(
+        "--points",
+        type=int,
+        metavar="MAGNITUDES",
+        help="give the branch of --auxiliary reconstruction points for symbols of so many magnitudes (model/points.py)",
+    )
     parser.add_argument("--transform-rate", type=float, default=0.3, help="their share of --lr")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
     if args.auxiliary and (args.transforms or args.branch):
         parser.error("--auxiliary has its own transforms and architecture: neither --transforms nor --branch")
-    if args.widen and not args.auxiliary:
-        parser.error("--widen needs --auxiliary")
+    for option in ("widen", "points"):
+        if getattr(args, option) and not args.auxiliary:
+            parser.error(f"--{option} needs --auxiliary")
     torch.manual_seed(args.seed)
     model = build(args.primary, args.branch, args.lambdas, args.transforms, args.auxiliary)
     trained = model.config.auxiliary
@@ -120,6 +127,11 @@ def main(argv: list[str] | None = None) -> None:
             model = widen(model, args.widen)
         except ValueError as error:
             parser.error(f"--widen: {error}")
+    if args.points:
+        try:
+            model = with_points(model, "auxiliary", args.points)
+        except ValueError as error:
+            parser.error(f"--points: {error}")
     model.primary.requires_grad_(False)
     config = model.config
     auxiliary = model.auxiliary
