@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_CHECKPOINT, classifier
+from conftest import TINY, TINY_CHECKPOINT, classifier
 from PIL import Image
 from torchvision.models import resnet50
 
 from model import ModelConfig, RateDistortionCognition, checkpoint
+from model.branches import lambda_at
 from model.config import NAMED
 from model.gain import interpolate
 from model.grow import grow, with_points, with_range
@@ -26,6 +27,7 @@ from training.cognition import CognitionLoss, pooled
 from training.data import Crops, DeviceCrops, PhotoCache, reducing
 from training.loop import branch_config
 from training.losses import outside_range
+from training.pairs import by_multiplier, drawn, of_map
 from training.validation import against_jpeg, jpeg_curve
 
 SMALL = [
@@ -83,7 +85,16 @@ def trained(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pat
     assert checkpoint.read_info(one / "model.safetensors")["steps"] > first["steps"]
     branches = ["--primary", str(one / "model.safetensors")]
     stage2.main([*options(folder, two, cache), *branches, *small])
-    branches += ["--auxiliary", str(two / "model.safetensors"), "--widen", "12", "--points", "2"]
+    branches += [
+        "--auxiliary",
+        str(two / "model.safetensors"),
+        "--widen",
+        "12",
+        "--points",
+        "2",
+        "--pairs",
+        str(TINY),
+    ]
     stage2.main([*options(folder, wide, cache), *branches])
     stage2.main([*options(folder, wide, cache), *branches, "--minutes", "0.1"])
     return one, two, wide
@@ -319,6 +330,50 @@ def small_model(**changes: int) -> RateDistortionCognition:
     primary = branch_config(SMALL, **changes)
     auxiliary = branch_config(SMALL, slices=4)
     return RateDistortionCognition(ModelConfig(primary=primary, auxiliary=auxiliary, levels=3)).eval()
+
+
+def test_the_base_under_a_level_is_that_of_the_quality_map() -> None:
+    config = small_model().config  # of three levels: 50 of 100 is the second
+    quality_map = {"quality": [0, 50, 100], "base_quality": [0, 50, 100], "aux_quality": [0, 25, 100]}
+    pairs = of_map(quality_map, config)
+    level = torch.tensor([0.0, 0.25, 0.5, 2.0])
+    torch.testing.assert_close(pairs(level), torch.tensor([0.0, 0.5, 1.0, 2.0]))
+    torch.manual_seed(0)
+    found = drawn(level.repeat(4000), pairs, 2.0).reshape(-1, 4)
+    assert found.min() == 0 and found.max() == 2 and ((found - pairs(level)).abs() < 0.5).float().mean() > 0.6
+    with pytest.raises(ValueError, match="monotone"):
+        of_map(quality_map | {"base_quality": [0, 60, 50]}, config)
+
+
+def test_without_a_map_the_base_has_a_seventh_of_the_multiplier() -> None:
+    config = small_model().config
+    level = torch.tensor([0.5, 1.0, 2.0])
+    base = by_multiplier(config)(level)
+    wanted = lambda_at(level, config.auxiliary_lambda, 3) / 7
+    torch.testing.assert_close(
+        lambda_at(base, config.primary_lambda, 3), wanted.clamp(*config.primary_lambda)
+    )
+    alone = by_multiplier(dataclasses.replace(config, auxiliary=None))
+    assert torch.equal(alone(level), level)
+
+
+def test_pairs_that_are_no_map_are_refused(tmp_path, capsys) -> None:
+    for name, content in (("words.json", "none"), ("other.json", '{"quality": [0, 100]}')):
+        (tmp_path / name).write_text(content)
+    words = [
+        "--data",
+        "x",
+        "--out",
+        "y",
+        "--primary",
+        str(TINY_CHECKPOINT),
+        "--auxiliary",
+        str(TINY_CHECKPOINT),
+    ]
+    for wrong in ("words.json", "other.json", "missing.json"):
+        with pytest.raises(SystemExit):
+            stage2.main([*words, "--pairs", str(tmp_path / wrong)])
+        assert "has no quality map" in capsys.readouterr().err
 
 
 def test_a_grown_model_computes_the_same_to_the_bit_and_its_new_blocks_learn() -> None:

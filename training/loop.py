@@ -25,6 +25,7 @@ from tqdm import tqdm
 from model import AuxiliaryBranch, BranchConfig, PrimaryBranch, RateDistortionCognition, checkpoint
 from model.transforms import fold
 from training.data import Crops, DeviceCrops, PhotoCache
+from training.pairs import Pairs, by_multiplier
 from training.validation import against_jpeg, jpeg_curve, validate
 
 # A step that takes longer counts as so many seconds: a process that was stopped for an hour (SIGSTOP) and goes on has
@@ -154,7 +155,9 @@ class Trainer:
         args: argparse.Namespace,
         model: RateDistortionCognition,
         groups: Sequence[tuple[Iterable[torch.nn.Parameter], float]],
+        pairs: Pairs | None = None,
     ) -> None:
+        self.pairs = pairs or by_multiplier(model.config)  # at which it is validated
         if args.threads:
             torch.set_num_threads(args.threads)
         if args.crop % 64:
@@ -351,7 +354,7 @@ class Trainer:
     def _validate(self, writer: SummaryWriter) -> None:
         photos = [self.cache.photo(e) for e in self.cache.validation]
         with self.averaged():
-            rows = validate(self.model, photos, self.device)
+            rows = validate(self.model, photos, self.device, self.pairs)
         self.jpeg = self.jpeg or jpeg_curve(photos)
         against = against_jpeg(rows, self.jpeg)
         for kind, row in [

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from model import ModelConfig, RateDistortionCognition, checkpoint
+from model import RateDistortionCognition, checkpoint
 from model.branches import lambda_at
 from model.config import QUADTREE_PASSES
 from model.grow import with_points, with_range
 from model.widen import start_new_channels, widen
+from rdc_codec.bundle import MANIFEST
 from training.loop import (
     Trainer,
     add_options,
@@ -30,7 +33,7 @@ from training.loop import (
     levels_for,
 )
 from training.losses import mse, pixels_of, psnr
-from training.validation import base_level
+from training.pairs import by_multiplier, drawn, of_map
 
 NEW_CHANNEL_CROPS = 512  # training crops that the start of new channels is found on
 
@@ -72,11 +75,11 @@ def build(
     return model
 
 
-def primary_levels(level: Tensor, config: ModelConfig) -> Tensor:
-    """Gain positions of the base under an auxiliary level: where quality maps lie (`base_level`), or anywhere."""
-    near = base_level(level, config) + 0.8 * torch.randn_like(level)
-    anywhere = torch.rand_like(level) * (config.levels - 1)
-    return torch.where(torch.rand_like(level) < 0.7, near, anywhere).clamp(0, config.levels - 1)
+def read_quality_map(path: Path) -> dict[str, list[float]]:
+    """Read a map from a JSON file, or from a bundle's manifest. Raises OSError, KeyError or ValueError."""
+    if path.is_dir():
+        return json.loads((path / MANIFEST).read_text(encoding="utf-8"))["quality_map"]
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def received_slices(batch: int, slices: int, device: torch.device) -> Tensor:
@@ -111,6 +114,13 @@ def main(argv: list[str] | None = None) -> None:
         metavar="MAGNITUDES",
         help="give the branch of --auxiliary reconstruction points for symbols of so many magnitudes (model/points.py)",
     )
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="MAP",
+        help="JSON of export.quality_map, or a bundle, whose pairs of qualities are trained (default: a seventh\n"
+        "of the multiplier for the base)",
+    )
     parser.add_argument("--transform-rate", type=float, default=0.3, help="their share of --lr")
     parser.add_argument("--lambdas", type=float, nargs=2, metavar=("LOW", "HIGH"))
     args = parser.parse_args(argv)
@@ -138,11 +148,17 @@ def main(argv: list[str] | None = None) -> None:
     assert auxiliary is not None and config.auxiliary is not None
     slices = config.auxiliary.slices
     # The transforms are trained already: at the rate of fresh networks they would forget that first.
-    trainer = Trainer(args, model, groups_of(auxiliary, args.transform_rate))
+    pairs = by_multiplier(config)
+    if args.pairs:
+        try:
+            pairs = of_map(read_quality_map(args.pairs), config)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            parser.error(f"--pairs: {args.pairs} has no quality map ({error})")
+    trainer = Trainer(args, model, groups_of(auxiliary, args.transform_rate), pairs)
     if args.widen and trained is not None and trainer.progress.steps == 0:
         top = torch.full((1,), config.levels - 1.0, device=trainer.device)
         crops = trainer.first_crops(NEW_CHANNEL_CROPS)
-        before, after = start_new_channels(model, trained.latent, crops, top, base_level(top, config))
+        before, after = start_new_channels(model, trained.latent, crops, top, pairs(top))
         print(f"MSE without rounding: {before:.3g}, with new channels {after:.3g}", file=sys.stderr)
         trainer.restart_average()
 
@@ -153,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
         weight = lambda_at(level, config.auxiliary_lambda, config.levels)
         model.primary.eval()
         with torch.no_grad():
-            base = model.primary(folded, primary_levels(level, config))
+            base = model.primary(folded, drawn(level, pairs, config.levels - 1))
         received = received_slices(folded.shape[0], slices, folded.device)
         out = refine(folded, level, base, received)
         bpp = out.bits.sum(1) / pixels_of(folded)

@@ -8,14 +8,14 @@ import math
 import numpy as np
 import torch
 
-from model import BranchOutput, ModelConfig, RateDistortionCognition
-from model.branches import lambda_at
+from model import BranchOutput, RateDistortionCognition
 from model.config import HYPER_LIMIT, SYMBOL_LIMIT
 from model.tables import tables_of
 from model.transforms import to_folded, to_picture
 from rdc_codec import native
 from rdc_codec.bundle import cdf_tables
 from training.curves import bd_rate, mean_curve, overlap, pillow_point
+from training.pairs import Pairs
 
 JPEG_QUALITIES = (3, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80, 88, 94)
 JPEG_RANGE = (0.1, 3.0)  # bpp: what a model reaches of it is compared
@@ -68,24 +68,13 @@ def _real_bits(out: BranchOutput, hyper: native.Tables, latent: native.Tables) -
     return 8 * len(native.encode_parts(parts))
 
 
-def base_level(level: torch.Tensor, config: ModelConfig) -> torch.Tensor:
-    """Gain position of the base under an auxiliary level: that of a seventh of its multiplier, which splits the
-    bytes about evenly. In a single-branch model, the level itself."""
-    if config.auxiliary is None:
-        return level
-    last = config.levels - 1
-    multiplier = lambda_at(level, config.auxiliary_lambda, config.levels) / 7
-    low, high = config.primary_lambda
-    return (last * torch.log(multiplier / low) / math.log(high / low)).clamp(0, last)
-
-
 @torch.no_grad()
 def validate(
-    model: RateDistortionCognition, photos: list[np.ndarray], device: torch.device
+    model: RateDistortionCognition, photos: list[np.ndarray], device: torch.device, pairs: Pairs
 ) -> list[dict[str, float]]:
     """One row per tested level: level, bpp (estimated and real) and PSNR of the base (x1) and of everything (x2).
 
-    In a two-branch model the base is coded at its `base_level`.
+    The base is coded at what `pairs` has for the level.
     """
     model.eval()
     arrays = tables_of(model)
@@ -101,7 +90,7 @@ def validate(
             folded = to_folded(torch.tensor(_cut(photo), device=device))
             pixels = 64 * folded.shape[2] * folded.shape[3]
             position = torch.full((1,), float(level), device=device)
-            base = model.primary(folded, base_level(position, model.config))
+            base = model.primary(folded, pairs(position))
             figures = {
                 "base_bpp": float(base.bits.sum()) / pixels,
                 "base_real_bpp": _real_bits(base, *tables["primary"]) / pixels,
