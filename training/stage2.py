@@ -116,7 +116,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--pairs",
-        type=Path,
         metavar="MAP",
         help="JSON of export.quality_map, or a bundle, whose pairs of qualities are trained (default: a seventh\n"
         "of the multiplier for the base)",
@@ -151,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
     pairs = by_multiplier(config)
     if args.pairs:
         try:
-            pairs = of_map(read_quality_map(args.pairs), config)
+            pairs = of_map(read_quality_map(Path(args.pairs)), config)
         except (OSError, KeyError, TypeError, ValueError) as error:
             parser.error(f"--pairs: {args.pairs} has no quality map ({error})")
     trainer = Trainer(args, model, groups_of(auxiliary, args.transform_rate), pairs)
