@@ -31,6 +31,7 @@ class ReconstructionPoints(nn.Module):
         # index_select is exported as Gather; indexing would be GatherND, which waits for the CPU on a GPU.
         slopes = self.slopes.index_select(0, low) * (1 - t) + self.slopes.index_select(0, low + 1) * t
         moved = torch.zeros_like(symbols)
+        # Bounds are floats: the exporter puts the cast of an integer one behind the node that takes it.
         for k in range(slopes.shape[1]):
-            moved = moved + slopes[:, k, :, None, None] * symbols.clamp(-(k + 1), k + 1)
+            moved = moved + slopes[:, k, :, None, None] * symbols.clamp(-(k + 1.0), k + 1.0)
         return moved

@@ -22,7 +22,10 @@ RELEASED = {
         "light", "2", "a default before rdc-codec 0.2, in bundles/light-2 of the repository of rdc-codec"
     ),
     ("22b530df", "6bf56ab5"): Released(
-        "light", "3", "the default of rdc-codec 0.2, in the folder bundle of the installed package"
+        "light", "3", "a default before rdc-codec 0.2, in bundles/light-3 of the repository of rdc-codec"
+    ),
+    ("61aee295", "b67f905b"): Released(
+        "light", "4", "the default of rdc-codec 0.2, in the folder bundle of the installed package"
     ),
     ("d21ca9ea", "38d05597"): Released("twin", "1", "in benchmarks/twin of the repository of rdc-codec"),
 }
