@@ -138,7 +138,7 @@ def test_only_residual_branches_of_synthesis_are_bf16(graph: str) -> None:
     """In the model that OpenVINO gets, whose types it keeps where the processor has bf16."""
     reduced = in_16_bits(load_graph(DEFAULT / f"{graph}.onnx"), "bf16")
     model = core().read_model(inliner.inline_local_functions(reduced).SerializeToString())
-    branch = re.compile(r"\.synthesis\.(deep|body)\.\d+\.mix\.")
+    branch = re.compile(r"\.synthesis\.(deep\.\d+|body\.[1-9]\d*)\.mix\.")
     convolutions = {}
     for node in model.get_ops():
         name = node.get_friendly_name()
