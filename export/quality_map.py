@@ -234,16 +234,17 @@ def main(argv: list[str] | None = None) -> None:
     crops = [middle(rgb, args.crop) for _, rgb in evenly(args.data, args.limit)]
     fine, surface = refine(measure(bundle, crops, grid), grid)
     bpp, base_bpp, psnr = (v.mean(0) for v in (surface.bpp, surface.base_bpp, surface.psnr))
-    dial = np.linspace(0, 100, args.rows)
     costs = np.array([lost(*of_photo) for of_photo in zip(surface.bpp, surface.psnr, strict=True)]).max(0)
-    if args.keep:
-        dial, *qualities = quality_map_columns(bundle.manifest["quality_map"])
-        base, auxiliary = (np.abs(fine[:, None] - column).argmin(0) for column in qualities)
-        columns = dict(zip(PAIRS, (dial, *qualities), strict=True))
+    of_bundle = quality_map_columns(bundle.manifest["quality_map"])
+    dial = of_bundle[0] if args.keep else np.linspace(0, 100, args.rows)
     rates = rates_of(bundle.manifest["quality_map"], dial, bpp)
-    if not args.keep:
+    if args.keep:
+        qualities = of_bundle[1:]
+        base, auxiliary = (np.abs(fine[:, None] - column).argmin(0) for column in qualities)
+    else:
         base, auxiliary = np.array(choose(bpp, psnr, rates, args.tolerance, costs - args.worst)).T
-        columns = dict(zip(PAIRS, (dial, fine[base], fine[auxiliary]), strict=True))
+        qualities = [fine[base], fine[auxiliary]]
+    columns = dict(zip(PAIRS, (dial, *qualities), strict=True))
     written = columns | figures(surface, fine, base, auxiliary)
     args.output.write_text(
         json.dumps({k: [round(float(v), 4) for v in c] for k, c in written.items()}) + "\n"

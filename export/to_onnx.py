@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -23,7 +22,7 @@ from safetensors.torch import save as safetensors_bytes
 if __package__ in (None, ""):  # run as a script from a clone
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from export.bundle_writer import LEFT_OVER, MANIFEST, WeightsFile, new_bundle, write_graph, write_manifest
+from export.bundle_writer import LEFT_OVER, WeightsFile, new_bundle, write_graph, write_manifest
 from export.errors import ExportError
 from export.from_bundle import is_in_tables, load_model, parameter_name
 from export.function_bodies import OPSET
@@ -35,7 +34,7 @@ from model import RateDistortionCognition, checkpoint
 from model.config import HYPER_STRIDE, LATENT_STRIDE, PIXEL_STRIDE
 from model.tables import parsing_config, picture_identity, tables_of
 from rdc_codec import __version__
-from rdc_codec.bundle import FORMAT, WEIGHTS, identity, quality_map_columns
+from rdc_codec.bundle import FORMAT, WEIGHTS, identity, quality_map_columns, read_quality_map
 from rdc_codec.rates import Expected
 
 # Quality 0-100 -> quality of each branch. Chosen on training photos; `--quality-map` replaces it.
@@ -201,16 +200,11 @@ def _write_graphs(
     return graphs, carried
 
 
-def read_quality_map(path: Path | None, single: bool) -> tuple[dict[str, list[float]], str]:
+def chosen_quality_map(path: Path | None, single: bool) -> tuple[dict[str, list[float]], str]:
     """Return a quality map and where it is from: a JSON file, an earlier bundle, or (no path) the default."""
     if path is None:
         return (SINGLE_MAP if single else DEFAULT_MAP), "the default"
-    if path.is_dir():
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return manifest[
-            "quality_map"
-        ], f"the bundle {manifest['name']}, picture_id {manifest['picture_id'][:8]}"
-    return json.loads(path.read_text(encoding="utf-8")), path.name
+    return read_quality_map(path)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -239,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     folder = args.output or Path(args.checkpoint).with_suffix(".bundle")
     model = checkpoint.load(args.checkpoint)
-    quality_map, origin = read_quality_map(args.quality_map, single=model.auxiliary is None)
+    quality_map, origin = chosen_quality_map(args.quality_map, single=model.auxiliary is None)
     export_bundle(
         model, folder, args.name or folder.name, quality_map, origin, args.half_weights, args.bundle_version
     )

@@ -6,14 +6,23 @@ import torch
 from torch import Tensor, nn
 
 
+def between(level: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Return the trained level below each position and how far it is to the next, int64 and float in [0, 1], each [N].
+
+    level: float [N], clipped to [0, levels - 1].
+    """
+    level = level.clamp(0.0, float(levels - 1))
+    low = level.floor().clamp(max=float(levels - 2)).long()
+    return low, level - low
+
+
 def interpolate(table: Tensor, level: Tensor) -> Tensor:
     """Geometric interpolation m = m_l^(1-t) * m_h^t between the two trained levels around `level`.
 
     table: float [L, C], positive. level: float [N], clipped to [0, L - 1]. Returns [N, C, 1, 1].
     """
-    level = level.clamp(0.0, float(table.shape[0] - 1))
-    low = level.floor().clamp(max=float(table.shape[0] - 2)).long()
-    t = (level - low).unsqueeze(1)
+    low, t = between(level, table.shape[0])
+    t = t.unsqueeze(1)
     log = table.log()
     # index_select is exported as Gather; indexing would be GatherND, which waits for the CPU on a GPU.
     rows = (log.index_select(0, low), log.index_select(0, low + 1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from model.gain import between
+
 
 class ReconstructionPoints(nn.Module):
     """Moves decoded symbols towards zero, by an amount for each magnitude, channel and level that is learned.
@@ -24,10 +26,8 @@ class ReconstructionPoints(nn.Module):
 
         symbols: float [N, C, h, w]. level: float [N], clipped to [0, levels - 1]; slopes are linear between two levels.
         """
-        last = self.slopes.shape[0] - 1
-        level = level.clamp(0.0, float(last))
-        low = level.floor().clamp(max=float(last - 1)).long()
-        t = (level - low)[:, None, None]
+        low, t = between(level, self.slopes.shape[0])
+        t = t[:, None, None]
         # index_select is exported as Gather; indexing would be GatherND, which waits for the CPU on a GPU.
         slopes = self.slopes.index_select(0, low) * (1 - t) + self.slopes.index_select(0, low + 1) * t
         moved = torch.zeros_like(symbols)

@@ -25,7 +25,7 @@ from export.from_bundle import load_model
 from export.function_bodies import DOMAIN, FUNCTIONS
 from export.half_weights import keep_in_half
 from export.to_half import conv1x1_as_matmul, to_half
-from export.to_onnx import DEFAULT_MAP, export_bundle, read_quality_map
+from export.to_onnx import DEFAULT_MAP, chosen_quality_map, export_bundle
 from export.to_onnx import main as to_onnx
 from export.verify import verify
 from model import checkpoint
@@ -314,10 +314,10 @@ def test_a_shipped_model_becomes_a_checkpoint_to_train_on(tmp_path, capsys) -> N
 def test_a_quality_map_is_of_a_file_an_earlier_bundle_or_the_default(tmp_path) -> None:
     mine = {"quality": [0, 100], "base_quality": [1, 2], "aux_quality": [3, 4]}
     (tmp_path / "map.json").write_text(json.dumps(mine))
-    assert read_quality_map(tmp_path / "map.json", single=False) == (mine, "map.json")
-    of_bundle, origin = read_quality_map(SHIPPED, single=False)
+    assert chosen_quality_map(tmp_path / "map.json", single=False) == (mine, "map.json")
+    of_bundle, origin = chosen_quality_map(SHIPPED, single=False)
     assert len(of_bundle["quality"]) > 2 and "bundle light" in origin
-    assert read_quality_map(None, single=False) == (DEFAULT_MAP, "the default")
+    assert chosen_quality_map(None, single=False) == (DEFAULT_MAP, "the default")
 
 
 DIMENSION = re.compile(r"(\d+\*)?(n|rows|columns)")

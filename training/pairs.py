@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,11 +38,15 @@ def by_multiplier(config: ModelConfig) -> Pairs:
 def of_map(quality_map: Mapping[str, Sequence[float]], config: ModelConfig) -> Pairs:
     """Pair each level with the base of a bundle's quality map. Raises KeyError, TypeError or ValueError for none."""
     last = config.levels - 1
-    _, base_quality, aux_quality = quality_map_columns(quality_map)
+    columns = quality_map_columns(quality_map)[1:]
+    bases, levels = (torch.as_tensor(column * (last / 100), dtype=torch.float32) for column in columns)
 
-    def base(level: Tensor) -> Tensor:
-        at = np.interp(level.cpu().numpy() * (100 / last), aux_quality, base_quality) * (last / 100)
-        return torch.as_tensor(at, dtype=level.dtype, device=level.device)
+    def base(level: Tensor) -> Tensor:  # linear between rows; on its device, nothing waits for the CPU there
+        at, found = levels.to(level.device), bases.to(level.device)
+        above = torch.searchsorted(at, level.contiguous(), right=True).clamp(1, len(at) - 1)
+        low, high = at[above - 1], at[above]
+        t = ((level - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
+        return found[above - 1] + t * (found[above] - found[above - 1])
 
     return base
 

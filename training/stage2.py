@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from model.branches import lambda_at
 from model.config import QUADTREE_PASSES
 from model.grow import with_points, with_range
 from model.widen import start_new_channels, widen
-from rdc_codec.bundle import MANIFEST
+from rdc_codec.bundle import read_quality_map
 from training.loop import (
     Trainer,
     add_options,
@@ -73,13 +72,6 @@ def build(
     except ValueError as error:
         raise SystemExit(f"--branch: the transforms must be those of the primary branch ({error})") from None
     return model
-
-
-def read_quality_map(path: Path) -> dict[str, list[float]]:
-    """Read a map from a JSON file, or from a bundle's manifest. Raises OSError, KeyError or ValueError."""
-    if path.is_dir():
-        return json.loads((path / MANIFEST).read_text(encoding="utf-8"))["quality_map"]
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def received_slices(batch: int, slices: int, device: torch.device) -> Tensor:
@@ -150,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     pairs = by_multiplier(config)
     if args.pairs:
         try:
-            pairs = of_map(read_quality_map(Path(args.pairs)), config)
+            pairs = of_map(read_quality_map(Path(args.pairs))[0], config)
         except (OSError, KeyError, TypeError, ValueError) as error:
             parser.error(f"--pairs: {args.pairs} has no quality map ({error})")
     trainer = Trainer(args, model, groups_of(auxiliary, args.transform_rate), pairs)

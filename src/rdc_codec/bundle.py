@@ -136,6 +136,18 @@ def quality_map_columns(quality_map: Mapping[str, Sequence[float]]) -> list[np.n
     return columns
 
 
+def read_quality_map(path: Path) -> tuple[dict[str, list[float]], str]:
+    """Return the map of a JSON file, or of a bundle's folder, and where it is from. It is not checked.
+
+    Raises OSError, KeyError or ValueError.
+    """
+    if not path.is_dir():
+        return json.loads(path.read_text(encoding="utf-8")), path.name
+    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    origin = f"the bundle {manifest['name']}, picture_id {manifest['picture_id'][:8]}"
+    return manifest["quality_map"], origin
+
+
 def folder_named(path: str | os.PathLike[str], name: str) -> Path:
     """Return the absolute path of a folder that an argument names, for when the current folder is another one.
 

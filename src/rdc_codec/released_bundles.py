@@ -22,7 +22,9 @@ RELEASED = {
         "light", "2", "a default before rdc-codec 0.2, in bundles/light-2 of the repository of rdc-codec"
     ),
     ("22b530df", "6bf56ab5"): Released(
-        "light", "3", "a default before rdc-codec 0.2, in bundles/light-3 of the repository of rdc-codec"
+        "light",
+        "3",
+        "a default before rdc-codec 0.2, src/rdc_codec/bundle of its repository at commit 0e34bde",
     ),
     ("61aee295", "b67f905b"): Released(
         "light", "4", "the default of rdc-codec 0.2, in the folder bundle of the installed package"
